@@ -1,0 +1,3 @@
+"""An edge cache appliance for video."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+"""The `edge` command."""
+
+from edge.cli.main import main
+
+__all__ = ["main"]

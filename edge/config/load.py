@@ -1,0 +1,79 @@
+"""From a file, from options, or from the supervisor: always the same model, every mistake named at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from typing import Any
+
+from pydantic import ValidationError
+
+from edge.config.model import Config
+from edge.errors import ConfigError
+
+
+def load_config(path: str) -> Config:
+    """Read and validate the TOML file at `path`.
+
+    Raises ConfigError with a line for each mistake: the key, what was found, what is allowed.
+    """
+    try:
+        with open(path, "rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    return _validated(document)
+
+
+def config_from_json(text: bytes) -> Config:
+    return Config.model_validate_json(text)
+
+
+def config_from_options(listen: str, origin: str, store: str, ram: str, control: str, workers: int) -> Config:
+    """One site of any host name in front of `origin`: only what its answers allow is stored.
+
+    `store` is a folder for the index and the disk tier; `ram` the size of the RAM tier ("0": none).
+    """
+    store = os.path.abspath(store)
+    # the RAM tier outlives the daemon, so its place must follow from the store's
+    mark = hashlib.blake2s(store.encode(), digest_size=6).hexdigest()
+    tiers: dict[str, Any] = {"ssd": {"disks": [{"path": f"{store}/disk"}]}}
+    if ram not in ("0", ""):
+        tiers["ram"] = {"disks": [{"path": f"/dev/shm/edge-{mark}", "size": ram, "reserve": 0}]}
+    document = {
+        "workers": workers,
+        "state_dir": f"{store}/state",
+        "listeners": [{"address": listen}],
+        "control": {"address": control},
+        "sites": [{"name": "any", "hosts": ["*"], "origins": [origin], "methods": "any"}],
+        "tiers": tiers,
+    }
+    return _validated(document)
+
+
+def _validated(document: dict[str, Any]) -> Config:
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError([_mistake(detail) for detail in error.errors()]) from error
+
+
+def _mistake(detail: Any) -> str:
+    key = ""
+    for part in detail["loc"]:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+    allowed = detail["msg"].removeprefix("Value error, ")
+    kind = detail["type"]
+    if kind == "missing":
+        return f"{key}: missing; it has no default"
+    if kind == "extra_forbidden":
+        return f"{key}: no such setting"
+    if not key:
+        return str(allowed)
+    found = repr(detail["input"])
+    if len(found) > 80:
+        found = found[:77] + "..."
+    return f"{key}: found {found}; {allowed[:1].lower()}{allowed[1:]}"

@@ -1,0 +1,83 @@
+"""What all fills stand on: configuration, store, origins' client, and the words for what goes wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cachetools import TTLCache
+
+from edge.clock import Clock
+from edge.config import Config, Site
+from edge.errors import EdgeError, Fault
+from edge.fill.messages import Failed, Want
+from edge.fill.origin import OriginClient
+from edge.http.fields import Fields
+from edge.logs import get_logger
+from edge.metrics import Page
+from edge.store.tiers import Store
+
+if TYPE_CHECKING:
+    from edge.fill.flight import Client, Follower
+
+_BYPASSED_MAX = 100_000
+_BACKOFF_S = (0.0, 0.1, 0.4, 1.0, 2.0)
+_log = get_logger()
+
+
+class Base:
+    def __init__(self, config: Config, clock: Clock, page: Page, store: Store, origins: OriginClient) -> None:
+        self.config = config
+        self.clock = clock
+        self.page = page
+        self.store = store
+        self.origins = origins
+        self.dispatch: Callable[[Sequence[Follower]], None] = lambda _: None
+        """Send followers on their way again; set by Flights."""
+        self._sites = {site.name: site for site in config.sites}
+        self._bypassed: TTLCache[bytes, bool] = TTLCache(
+            _BYPASSED_MAX, config.fill.bypass_memory, timer=clock.monotonic
+        )
+
+    def site(self, name: str) -> Site:
+        return self._sites[name]
+
+    def default_freshness(self, site: Site, fields: Fields) -> float | None:
+        """Seconds an answer without freshness of its own is fresh, by its media type; None: no default."""
+        if not site.default_freshness:
+            return None
+        media = (fields.get("content-type") or "").partition(";")[0].strip().lower()
+        kind = media.partition("/")[0]
+        return site.default_freshness.get(media, site.default_freshness.get(f"{kind}/*"))
+
+    # hit-for-miss
+
+    def remember_bypass(self, key: bytes) -> None:
+        """The next requests for this key need not queue behind each other: the answer is for one anyway."""
+        if self.config.fill.bypass_memory:
+            self._bypassed[key] = True
+
+    def is_bypassed(self, key: bytes) -> bool:
+        return key in self._bypassed
+
+    # what goes wrong
+
+    @staticmethod
+    def backoff_s(failures: int) -> float:
+        """Seconds to wait after so many failures, with jitter."""
+        return _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)] * random.uniform(0.75, 1.25)
+
+    def retrying(self, error: EdgeError, url: str, attempt: int) -> None:
+        self.page.error(error.reason)
+        _log.info("trying again", url=url, attempt=attempt, reason=error.reason, cause=error.cause)
+
+    def failed(self, error: EdgeError, url: str, site: str) -> None:
+        """The one place that counts and logs a failed fill."""
+        self.page.error(error.reason)
+        level = _log.error if error.fault is Fault.EDGE else _log.warning
+        level("fill failed", url=url, site=site, fault=error.fault, reason=error.reason, cause=error.cause)
+
+    def refuse(self, client: Client, want: Want, error: EdgeError) -> None:
+        self.failed(error, want.url, want.site)
+        client.send(Failed(want.id, error.status, error.reason))

@@ -1,0 +1,378 @@
+"""A flight: the one fill of an object, and all who follow it.
+
+Life of a flight:
+
+    phase      what is so                                   who may join
+    asking     a request is at the origin, no head yet      anyone: waits for the head
+    filling    the object file is there, fetches run        anyone: is opened at once, missing slices are fetched
+    ended      no fetch runs                                nobody: the next request looks in the store first
+
+Single flight: worker A and worker B ask for the same cold object.
+
+    A: Want ── no record, no flight ── flight starts ── asks the origin
+    B: Want ── no record, but a flight ── joins
+    origin's head ── file made ── Opened to A and B ── each follows the file as Arrived comes
+
+Between B's look-up and its joining nothing awaits, so there is no moment in which B could start a second one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Protocol
+
+import msgspec
+
+from edge.config import Site
+from edge.errors import DiskError, EdgeError, OriginChanged, OriginError
+from edge.fill.asking import Answer, Asked, Meaning, first_ask, interpret, shared_fields, wanted_span
+from edge.fill.base import Base
+from edge.fill.fetch import Fetch
+from edge.fill.messages import Arrived, Failed, Landed, Opened, Want
+from edge.fill.origin import OriginResponse
+from edge.fill.passing import pass_response
+from edge.fill.records import draft_record, freshened_record
+from edge.http.fields import Fields
+from edge.http.validators import Validators, strongest
+from edge.metrics import FILLS, REVALIDATIONS
+from edge.store.record import Record
+from edge.store.writer import ObjectWriter
+from edge.terms import Outcome, Reason
+
+
+class Client(Protocol):
+    """A worker, as the manager sees it."""
+
+    def send(self, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None: ...
+
+
+class Follower:
+    """One request that a flight answers."""
+
+    __slots__ = ("client", "end", "is_open", "start", "want")
+
+    def __init__(self, client: Client, want: Want) -> None:
+        self.client = client
+        self.want = want
+        self.is_open = False
+        self.start = 0
+        self.end: int | None = None
+
+    def fail(self, error: EdgeError) -> None:
+        self.client.send(Failed(self.want.id, error.status, error.reason))
+
+
+class Flight:
+    def __init__(
+        self, base: Base, number: int, site: Site, first: Follower, record: Record | None, *, fresh: bool
+    ) -> None:
+        self.base = base
+        self.number = number
+        self.site = site
+        self.want = first.want
+        self.key = first.want.key
+        self.followers: list[Follower] = [first]
+        self.fetches: list[Fetch] = []
+        self.writer: ObjectWriter | None = None
+        self.ended = False
+        self._record = record
+        self._fresh = fresh
+        self._outcome = Outcome.MISS
+        self._read_fd = -1
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: EdgeError | None = None
+        self.fields = shared_fields(first.want.fields)
+
+    # followers
+
+    def join(self, follower: Follower) -> None:
+        self.followers.append(follower)
+        if self.writer is not None:
+            self._open(follower)
+
+    def leave(self, client: Client, request: int) -> bool:
+        """A client needs no more; whether it was one of ours."""
+        for follower in self.followers:
+            if follower.want.id == request and follower.client is client:
+                self.followers.remove(follower)
+                self._shorten()
+                return True
+        return False
+
+    def leave_all(self, client: Client) -> None:
+        """A worker is gone, and its clients with it."""
+        self.followers = [follower for follower in self.followers if follower.client is not client]
+        self._shorten()
+
+    def _shorten(self) -> None:
+        """What nobody wants any more is fetched only if little is left of it."""
+        for fetch in self.fetches:
+            wanted = any(fetch.serves(follower.start, follower.end) for follower in self.followers)
+            fetch.limit = None if wanted else fetch.enough(self.base.config.fill.finish)
+
+    # the flight itself
+
+    async def run(self) -> None:
+        """Fly until nothing is under way. Raises no EdgeError: the followers are told."""
+        try:
+            if self._record is not None and self._fresh:
+                await self._resume(self._record, Outcome.PARTIAL)
+            else:
+                await self._ask()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        except EdgeError as error:
+            self._failure = error
+        finally:
+            self.ended = True
+            for task in self._tasks:
+                task.cancel()
+            self._land()
+
+    def _land(self) -> None:
+        failure = self._failure
+        if failure is not None:
+            self.base.failed(failure, self.want.url, self.site.name)
+        if self.writer is not None:
+            if isinstance(failure, OriginChanged):
+                self.writer.drop()
+            message = Landed(self.number, self.writer.record.size, failure.reason if failure else None)
+            for client in {id(f.client): f.client for f in self.followers if f.is_open}.values():
+                client.send(message)
+            self.writer.close()
+            os.close(self._read_fd)
+        if failure is not None:
+            for follower in self.followers:
+                if not follower.is_open:
+                    follower.fail(failure)
+
+    async def _ask(self) -> None:
+        """Ask the origin until it answers; an answer that is stored is received to its end."""
+        fill = self.base.config.fill
+        want = self.want
+        stored = self._record
+        conditions = strongest(Fields(stored.fields)).conditional_fields() if stored is not None else ()
+        asked = first_ask(want.start, want.end, fill.slice_size)
+        for attempt in range(fill.attempts):
+            if attempt:
+                await asyncio.sleep(self.base.backoff_s(attempt))
+            fields = [*self.fields, *conditions]
+            if (value := asked.field()) is not None:
+                fields.append(("Range", value))
+            try:
+                async with self.base.origins.request(
+                    self.site, "GET", want.host, want.target, fields, attempt=attempt
+                ) as response:
+                    if response.status >= 500 and attempt + 1 < min(fill.attempts, len(self.site.origins)):
+                        continue
+                    await self._take(asked, response, stored if conditions else None)
+                    return
+            except OriginError as error:
+                if self.writer is not None or not error.retryable or attempt + 1 == fill.attempts:
+                    raise
+                self.base.retrying(error, want.url, attempt + 1)
+
+    async def _take(self, asked: Asked, response: OriginResponse, stored: Record | None) -> None:
+        request = Fields(self.fields)
+        default_s = self.base.default_freshness(self.site, response.fields)
+        answer = interpret(asked, response.status, request, response.fields, default_s, revalidating=stored is not None)
+        match answer.meaning:
+            case Meaning.BROKEN:
+                raise OriginError(f"{answer.why} (status {response.status})", Reason.ORIGIN_PROTOCOL)
+            case Meaning.NOT_MODIFIED:
+                assert stored is not None
+                self.base.page.add(REVALIDATIONS)
+                record = freshened_record(stored, response, default_s)
+                self.base.store.publish(self.key, record, stored)
+                await self._resume(record, Outcome.REVALIDATED)
+            case Meaning.STORE:
+                await self._store(answer, response, default_s)
+            case Meaning.NO_RANGES:
+                await self._pass_all()
+            case Meaning.PASS:
+                await self._hand_over(response)
+
+    async def _hand_over(self, response: OriginResponse) -> None:
+        """An answer for one: the client that asked has it; the others ask for themselves, now and for a while."""
+        followers, self.followers = self.followers, []
+        if response.status >= 500:
+            # an error says nothing of the object, and a herd must not follow the first to a failing origin
+            error = OriginError(f"the origin answered {response.status}", Reason.ORIGIN_STATUS)
+            self.base.failed(error, self.want.url, self.site.name)
+            for follower in followers[1:]:
+                follower.client.send(Failed(follower.want.id, response.status, Reason.ORIGIN_STATUS))
+        else:
+            self._let_go_of_stored()
+            self.base.remember_bypass(self.key)
+            self.base.dispatch(followers[1:])
+        for follower in followers[:1]:
+            await pass_response(self.base, follower.client, follower.want, response)
+
+    async def _pass_all(self) -> None:
+        """Every client asks for itself, as it asked us."""
+        self._let_go_of_stored()
+        self.base.remember_bypass(self.key)
+        followers, self.followers = self.followers, []
+        self.base.dispatch(followers)
+
+    def _let_go_of_stored(self) -> None:
+        if self._record is not None and self.base.store.index.get(self.key) == self._record:
+            self.base.store.drop(self.key, self._record)
+
+    # filling
+
+    async def _store(self, answer: Answer, response: OriginResponse, default_s: float | None) -> None:
+        store = self.base.store
+        draft = draft_record(answer, response, default_s, self.base.config.fill.slice_size)
+        expected = answer.size if answer.size >= 0 else self.base.config.fill.finish
+        try:
+            record, fd, disk = await store.create(self.key, self.want.url, draft, expected)
+        except EdgeError as error:
+            # no place to keep it is no reason not to serve it
+            self.base.failed(error, self.want.url, self.site.name)
+            await (self._pass_all() if response.status == 206 else self._hand_over(response))
+            return
+        self._let_go_of_stored()
+        self.base.page.add(FILLS)
+        await self._enter(ObjectWriter(store, self.key, self.want.url, record, fd, disk, parts=self._joins(record)))
+        assert self.writer is not None
+        # the answer to a suffix begins within a slice: what lies before the first whole one is not kept
+        first = -(-answer.start // record.slice_size) * record.slice_size if answer.start else 0
+        fetch = Fetch(self, first, answer.end if answer.size >= 0 else None)
+        fetch.skip = first - answer.start
+        self._enlist(fetch)
+        self._open_all()
+        try:
+            await fetch.receive(response)
+        except OriginError as error:
+            fetch.broken = error
+            self._task(fetch)
+        else:
+            self.fetches.remove(fetch)
+
+    async def _resume(self, record: Record, outcome: Outcome) -> None:
+        """Go on with a stored object: all that is missing of what is wanted is fetched."""
+        disk = self.base.store.disk_of(record)
+        self._outcome = outcome
+        try:
+            fd = await disk.run(disk.open, self.key, record.generation, write=True)
+        except OSError as error:
+            self.base.failed(DiskError(f"{disk.root}: {error}", Reason.DISK_LOST_FILE), self.want.url, self.site.name)
+            self._let_go_of_stored()
+            self._record = None
+            await self._ask()
+            return
+        store = self.base.store
+        await self._enter(ObjectWriter(store, self.key, self.want.url, record, fd, disk, parts=self._joins(record)))
+        self._open_all()
+
+    async def _enter(self, writer: ObjectWriter) -> None:
+        try:
+            self._read_fd = await writer.disk.run(writer.disk.open, self.key, writer.record.generation)
+        except OSError as error:
+            writer.close()
+            raise DiskError(str(error)) from error
+        self.writer = writer
+
+    @staticmethod
+    def _joins(record: Record) -> bool:
+        return strongest(Fields(record.fields)).strong_for_range(record.field("date")) is not None
+
+    def _open_all(self) -> None:
+        for follower in list(self.followers):
+            self._open(follower)
+
+    def _open(self, follower: Follower) -> None:
+        """Hand the file to a client, and see to it that what it wants is on its way."""
+        writer = self.writer
+        assert writer is not None
+        record = writer.record
+        if follower.want.continues is not None and not same_object(follower.want, record):
+            follower.fail(OriginChanged("the object is another one now"))
+            self.followers.remove(follower)
+            return
+        if record.size >= 0:
+            follower.start, follower.end = wanted_span(follower.want, record.size)
+            self._fetch_missing(follower.start, follower.end)
+        follower.is_open = True
+        tier = writer.disk.tier
+        follower.client.send(
+            Opened(follower.want.id, self.number, record, self._runs(), self._outcome, tier), (self._read_fd,)
+        )
+
+    def _runs(self) -> list[tuple[int, int]]:
+        assert self.writer is not None
+        runs = self.writer.held.runs() if self.writer.held is not None else []
+        return runs + [(fetch.start, fetch.position) for fetch in self.fetches if fetch.position > fetch.start]
+
+    def _fetch_missing(self, start: int, end: int) -> None:
+        """Start fetches for the slices of [start, end) that are neither here nor soon to arrive."""
+        writer = self.writer
+        assert writer is not None
+        assert writer.held is not None
+        size, slice_size = writer.record.size, writer.record.slice_size
+        for first, last in writer.held.missing(start, end):
+            begin, stop = first * slice_size, min(last * slice_size, size)
+            for fetch in sorted(self.fetches, key=lambda one: one.start):
+                assert fetch.end is not None
+                if fetch.end <= begin or fetch.start >= stop:
+                    continue
+                if fetch.start > begin:
+                    self._start(begin, fetch.start)
+                    begin = fetch.start
+                if begin - fetch.position > self.base.config.fill.reach:
+                    # too far ahead to wait: the running fetch ends where the new one begins
+                    fetch.end, far_end = begin, fetch.end
+                    self._start(begin, far_end, reserve=False)
+                    begin = far_end
+                else:
+                    begin = fetch.end
+            if begin < stop:
+                self._start(begin, stop)
+        self._shorten()
+
+    def _start(self, start: int, end: int, *, reserve: bool = True) -> None:
+        fetch = Fetch(self, start, end)
+        self._enlist(fetch, reserve=reserve)
+        self._task(fetch)
+
+    def _enlist(self, fetch: Fetch, *, reserve: bool = True) -> None:
+        assert self.writer is not None
+        self.fetches.append(fetch)
+        if fetch.end is not None and reserve:
+            self.writer.reserve(fetch.end - fetch.start)
+
+    def _task(self, fetch: Fetch) -> None:
+        task = asyncio.get_running_loop().create_task(self._fetch(fetch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, fetch: Fetch) -> None:
+        try:
+            await fetch.run()
+        except EdgeError as error:
+            self._failure = error
+            for task in self._tasks - {asyncio.current_task()}:
+                task.cancel()
+        finally:
+            self.fetches.remove(fetch)
+
+    def arrived(self, start: int, end: int) -> None:
+        """Tell the workers of bytes that are in the file."""
+        message = Arrived(self.number, start, end)
+        for client in {id(f.client): f.client for f in self.followers if f.is_open}.values():
+            client.send(message)
+
+
+def same_object(want: Want, record: Record) -> bool:
+    """Whether a delivery under way may go on with this record's bytes."""
+    identity = want.continues
+    if identity is None:
+        return True
+    validators: Validators = strongest(Fields(record.fields))
+    return (identity.size, identity.etag, identity.last_modified) == (
+        record.size,
+        validators.etag,
+        validators.last_modified,
+    ) and bool(validators)

@@ -1,0 +1,155 @@
+"""The origins' client: the only place that opens sockets to them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+from yarl import URL
+
+from edge import __version__
+from edge.clock import Clock
+from edge.config import Config, Site
+from edge.errors import OriginError, OriginTimeout
+from edge.fill.messages import Pair
+from edge.http.fields import Fields
+from edge.metrics import FILL_BYTES, FILL_REQUESTS, ORIGIN_FIRST_BYTE, Page
+from edge.terms import Reason
+
+_READ_BUFFER_BYTES = 256 << 10
+_FIELD_MAX_BYTES = 32 << 10
+_VIA = f"edge/{__version__}"
+_NO_CONTENT = frozenset((204, 205, 304))
+Body = AsyncIterator[bytes]
+
+
+class OriginResponse:
+    """A response whose head is in. Its body is read with chunks()."""
+
+    def __init__(
+        self, raw: aiohttp.ClientResponse, method: str, times: tuple[float, float], client: OriginClient
+    ) -> None:
+        self._raw = raw
+        self._client = client
+        self.status = raw.status
+        self.fields = Fields((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw.raw_headers)
+        self.request_time, self.response_time = times
+        self.has_body = method != "HEAD" and raw.status not in _NO_CONTENT
+
+    @property
+    def length(self) -> int | None:
+        value = self.fields.get("content-length")
+        return int(value) if value is not None and value.isascii() and value.isdigit() else None
+
+    @property
+    def is_delimited(self) -> bool:
+        """Whether a broken connection can be told from the end of the body."""
+        return self.length is not None or "transfer-encoding" in self.fields or not self.has_body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises OriginError when it breaks, OriginTimeout when nothing comes for too long."""
+        stall_s = self._client.stall_s
+        content = self._raw.content
+        while True:
+            try:
+                async with asyncio.timeout(stall_s):
+                    chunk = await content.readany()
+            except TimeoutError as error:
+                raise OriginTimeout(f"no byte for {stall_s:g} s", Reason.ORIGIN_STALLED) from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise _translated(error) from error
+            if not chunk:
+                return
+            self._client.page.add(FILL_BYTES, len(chunk))
+            yield chunk
+
+
+class OriginClient:
+    """Keep-alive connections to all origins of all sites."""
+
+    def __init__(self, config: Config, clock: Clock, page: Page) -> None:
+        fill = config.fill
+        self.stall_s = fill.stall_timeout
+        self.page = page
+        self._first_byte_s = fill.first_byte_timeout
+        self._clock = clock
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=fill.origin_connections, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=fill.connect_timeout),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+            read_bufsize=_READ_BUFFER_BYTES,
+            max_line_size=_FIELD_MAX_BYTES,
+            max_field_size=_FIELD_MAX_BYTES,
+        )
+
+    @asynccontextmanager
+    async def request(
+        self,
+        site: Site,
+        method: str,
+        host: str,
+        target: str,
+        fields: Sequence[Pair],
+        *,
+        body: Body | None = None,
+        body_length: int | None = None,
+        attempt: int = 0,
+    ) -> AsyncIterator[OriginResponse]:
+        """Send one request and wait for its response's head; leaving the block ends the connection or returns it.
+
+        `attempt` chooses among the site's origins. Raises OriginError or OriginTimeout.
+        """
+        origin = site.origins[attempt % len(site.origins)]
+        url = URL(origin + target, encoded=True)
+        headers = [*fields, ("Via", f"1.1 {_VIA}")]
+        if site.host_header == "client" and host:
+            headers.insert(0, ("Host", host))
+        if body is not None and body_length is not None and body_length >= 0:
+            headers.append(("Content-Length", str(body_length)))
+        self.page.add(FILL_REQUESTS)
+        started, request_time = self._clock.monotonic(), self._clock.wall()
+        try:
+            async with asyncio.timeout(self._first_byte_s if body is None else None):
+                raw = await self._session.request(
+                    method, url, headers=headers, data=body, allow_redirects=False, expect100=False
+                )
+        except TimeoutError as error:
+            raise OriginTimeout(f"{origin}: no answer within {self._first_byte_s:g} s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _translated(error) from error
+        self.page.observe(ORIGIN_FIRST_BYTE, self._clock.monotonic() - started)
+        try:
+            yield OriginResponse(raw, method, (request_time, self._clock.wall()), self)
+        finally:
+            # release() keeps the connection only if the body was read to its end
+            if raw.content.at_eof():
+                raw.release()
+            else:
+                raw.close()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _translated(error: Exception) -> OriginError:
+    """The one place where what aiohttp and the system say becomes ours."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, aiohttp.ConnectionTimeoutError | aiohttp.ServerTimeoutError):
+        return OriginTimeout(text)
+    if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
+        return OriginError(text, Reason.ORIGIN_UNRESOLVED)
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return OriginError(text, Reason.ORIGIN_TLS)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        is_timeout = getattr(error.os_error, "errno", None) == errno.ETIMEDOUT
+        return OriginTimeout(text) if is_timeout else OriginError(text, Reason.ORIGIN_REFUSED)
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionError):
+        return OriginError(text, Reason.ORIGIN_RESET)
+    return OriginError(text, Reason.ORIGIN_PROTOCOL)

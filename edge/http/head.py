@@ -1,0 +1,131 @@
+"""A request's head, off the wire: strict, since whatever two parsers read differently is a way in (RFC 9112).
+
+The request line and the block of fields are parsed apart: a player repeats its block to the letter in every request of
+a connection, so that a block seen before needs no parsing. A strict grammar is checked first, then llhttp reads it:
+what either refuses is refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+import httptools
+
+from edge.errors import RequestError, UnmetExpectation, UnsupportedVersion
+from edge.http.fields import Fields
+from edge.terms import Reason
+
+REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
+"""Method, target, minor version. One space between, no other byte (RFC 9112, 3)."""
+
+_ANY_VERSION = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [\x21-\x7e]+ HTTP/[0-9]\.[0-9]\r\n")
+_BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+"""Field lines: no folding, no space before the colon, no control character, no bare CR or LF (RFC 9112, 5)."""
+
+_CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class Block:
+    """What a block of request fields says, parsed once."""
+
+    __slots__ = (
+        "body_length",
+        "closes",
+        "expects_continue",
+        "fields",
+        "host",
+        "is_plain",
+        "keeps_alive_1_0",
+        "log_fields",
+        "range",
+        "raw",
+        "route",
+    )
+
+    def __init__(self, raw: bytes) -> None:
+        """Raises RequestError for what is not a block of fields, or frames its body in doubt."""
+        if _BLOCK.fullmatch(raw) is None:
+            raise RequestError("not a block of header fields")
+        collected: list[tuple[bytes, bytes]] = []
+        _llhttp(raw, collected)
+        self.raw = raw
+        fields = Fields((name.decode("ascii"), value.decode("latin-1").strip(" \t")) for name, value in collected)
+        self.fields = fields
+        hosts = fields.all("host")
+        if len(hosts) > 1:
+            raise RequestError("more than one Host")
+        self.host = hosts[0] if hosts else None
+        connection = (fields.combined("connection") or "").lower()
+        options = {option.strip() for option in connection.split(",")} if connection else set()
+        self.closes = "close" in options
+        self.keeps_alive_1_0 = "keep-alive" in options
+        self.body_length = _body_length(fields)
+        self.expects_continue = _expects_continue(fields)
+        ranges = fields.all("range")
+        self.range = ranges[0] if len(ranges) == 1 else None
+        self.is_plain = self.body_length is None and not ranges and not any(name in fields for name in _CONDITIONS)
+        """No body, range or condition: the whole object, if it is here."""
+        self.log_fields: str | None = None
+        """What the access log says of it, once it was asked."""
+        self.route: object = None
+        """Where requests with this block go, once the router has said."""
+
+
+def _llhttp(raw: bytes, collected: list[tuple[bytes, bytes]]) -> None:
+    collector = _Collector(collected)
+    try:
+        httptools.HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1\r\n" + raw)
+    except httptools.HttpParserUpgrade:
+        pass  # an upgrade is not offered: the request is answered as if it had not been asked for
+    except httptools.HttpParserError as error:
+        raise RequestError(f"llhttp: {error}") from error
+    if not collector.is_complete:
+        raise RequestError("llhttp did not reach the end of the head")
+
+
+class _Collector:
+    __slots__ = ("collected", "is_complete")
+
+    def __init__(self, collected: list[tuple[bytes, bytes]]) -> None:
+        self.collected = collected
+        self.is_complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.collected.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.is_complete = True
+
+
+def _body_length(fields: Fields) -> int | None:
+    """Bytes of the body, -1 when chunked, None without one (RFC 9112, 6). Any doubt is an error."""
+    lengths = fields.all("content-length")
+    codings = fields.combined("transfer-encoding")
+    if codings is not None:
+        if lengths:
+            raise RequestError("both Content-Length and Transfer-Encoding")
+        if codings.strip().lower() != "chunked":
+            raise RequestError(f"transfer coding {codings!r}")
+        return -1
+    if not lengths:
+        return None
+    if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
+        raise RequestError("not one Content-Length")
+    return int(lengths[0])
+
+
+def _expects_continue(fields: Fields) -> bool:
+    expectation = fields.combined("expect")
+    if expectation is None:
+        return False
+    if expectation.strip().lower() != "100-continue":
+        raise UnmetExpectation(f"Expect: {expectation}")
+    return True
+
+
+def refuse_line(line: bytes) -> RequestError:
+    """Why REQUEST_LINE did not match: another version, or no request at all."""
+    if _ANY_VERSION.match(line) is not None:
+        return UnsupportedVersion(line[-12:].decode("latin-1").strip())
+    return RequestError("not a request line", Reason.BAD_REQUEST)

@@ -1,0 +1,102 @@
+"""Vary: which request fields select among stored responses, and their values made comparable (RFC 9111, 4.1)."""
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final, Literal
+
+from edge.http.fields import Fields, list_members
+
+
+class VaryStar(Enum):
+    """Vary: *, which no later request matches (RFC 9111, 4.1)."""
+
+    STAR = "*"
+
+
+STAR: Final = VaryStar.STAR
+
+_TCHARS = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_ZERO = re.compile(r"0(?:\.0{0,3})?")
+_ALIASES = {"x-gzip": "gzip", "x-compress": "compress"}  # RFC 9110, 8.4.1
+
+
+def vary_names(fields: Fields) -> tuple[str, ...] | Literal[VaryStar.STAR]:
+    """The lower-case names in Vary, sorted and unique, () without Vary; STAR for `*` among them or for a bad name."""
+    names = {name.lower() for line in fields.all("vary") for name in list_members(line)}
+    # What a malformed name meant cannot be known, so no request can be said to match it.
+    if "*" in names or not all(_TCHARS.fullmatch(name) for name in names):
+        return STAR
+    return tuple(sorted(names))
+
+
+def variant_key(names: Sequence[str], request: Fields) -> str:
+    """One text for all requests that select the same variant; a line per name, absent fields told from empty ones."""
+    return "\n".join(name if (value := _normalised(name, request)) is None else f"{name}={value}" for name in names)
+
+
+def accept_encoding(value: str) -> str:
+    """The codings a client takes, lower-case, sorted, without weights; what is refused by q=0 keeps that.
+
+    Unknown codings stay: an origin might use one, and then no other client may be given it. Names are case-insensitive
+    (RFC 9110, 8.4.1) and order means nothing (12.5.3); the weights are given up so that variants stay few.
+    """
+    wanted: set[str] = set()
+    refused: set[str] = set()
+    for member in list_members(value):
+        coding, *parameters = (part.strip(" \t").lower() for part in member.split(";"))
+        if coding:
+            group = refused if any(_is_zero(parameter) for parameter in parameters) else wanted
+            group.add(_ALIASES.get(coding, coding))
+    refused -= wanted
+    # identity is taken unless refused, so naming it says something only next to a refused wildcard;
+    # refusing another coding says something only next to an accepted one.
+    if "*" not in refused:
+        wanted.discard("identity")
+    if "*" not in wanted:
+        refused &= {"identity", "*"}
+    return ", ".join((*sorted(wanted), *(f"{coding};q=0" for coding in sorted(refused))))
+
+
+def _is_zero(parameter: str) -> bool:
+    name, _, value = parameter.partition("=")
+    return name.rstrip(" \t") == "q" and _ZERO.fullmatch(value.strip(" \t")) is not None
+
+
+def _normalised(name: str, request: Fields) -> str | None:
+    value = request.combined(name)
+    if value is None:
+        return None
+    if name == "accept-encoding":
+        value = accept_encoding(value)
+    elif name == "accept-language":
+        value = _spaced(value.lower())  # tags are case-insensitive (RFC 9110, 12.5.4); their order may be a preference
+    else:
+        value = _spaced(value)
+    return value.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D")
+
+
+def _spaced(value: str) -> str:
+    """Runs of blanks as one, and exactly one after each comma, but untouched within quotes or comments."""
+    out: list[str] = []
+    depth = 0
+    quoted = escaped = False
+    for character in value:
+        if escaped:
+            escaped = False
+        elif character == "\\" and (quoted or depth):
+            escaped = True
+        elif character == '"' and not depth:
+            quoted = not quoted
+        elif character == "(" and not quoted:
+            depth += 1
+        elif character == ")" and depth:
+            depth -= 1
+        elif not quoted and not depth:
+            if character in " \t" and (not out or out[-1] in " ,"):
+                continue
+            if character == ",":
+                while out and out[-1] == " ":
+                    out.pop()
+        out.append(" " if character == "\t" else character)
+    return "".join(out).rstrip(" ")

@@ -1,0 +1,499 @@
+"""One client connection: parse, route, answer, and again. The life of a request is read here, top to bottom.
+
+on_readable   bytes → request line and block of fields; a block seen before is not parsed again
+_answer       a target that is open and fresh is answered at once (the hot path)
+_look_up      otherwise: what is it, is it here, who answers it
+(Misses)      what is not here is asked of the manager, off this path
+deliver       conditions and ranges, then Delivery sends
+delivered     counted, logged, and the connection is ready for the next
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from edge.errors import EdgeError, HeadTooLarge, MethodNotAllowed, RequestError, TargetTooLong, UnknownMethod
+from edge.http.dates import http_date
+from edge.http.head import REQUEST_LINE, Block, refuse_line
+from edge.http.ranges import content_range, unsatisfied_range
+from edge.limits import PIPELINE_MAX_BYTES
+from edge.metrics import CLIENTS_LEFT
+from edge.serve.delivery import Delivery
+from edge.serve.heads import CHUNKED, CLOSE, KEEP, VIA, age_lines, error_response, field_lines, status_line
+from edge.serve.objects import FlightView, OpenObject
+from edge.serve.plan import Plan, response_plan
+from edge.serve.router import Resource, Route
+from edge.terms import Outcome, Reason, Source
+
+if TYPE_CHECKING:
+    from edge.serve.upload import Upload
+    from edge.serve.worker import Worker
+
+_RECEIVE_BYTES = 16 << 10
+_match_line = REQUEST_LINE.match
+_NO_BLOCK = Block(b"Host: none\r\n\r\n")
+_ABORT = struct.pack("ii", 1, 0)
+_SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+_KNOWN = _SAFE | {b"POST", b"PUT", b"PATCH", b"DELETE", b"TRACE"}
+_ALLOW = "GET, HEAD, OPTIONS"
+_NOT_MODIFIED_FIELDS = frozenset(
+    ("cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary")
+)
+
+
+class Connection:
+    __slots__ = (
+        "_is_processing",
+        "_is_reading",
+        "_is_writing",
+        "_receive",
+        "asked",
+        "block",
+        "buffer",
+        "delivery",
+        "fd",
+        "has_ended",
+        "is_lingering",
+        "keeps",
+        "method",
+        "minor",
+        "monotonic",
+        "page",
+        "peer",
+        "request",
+        "resource",
+        "resumptions",
+        "send",
+        "since_s",
+        "sock",
+        "target",
+        "upload",
+        "worker",
+    )
+
+    def __init__(self, worker: Worker, sock: socket.socket, peer: str) -> None:
+        self.worker = worker
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.peer = peer
+        self.send = sock.send
+        self._receive = sock.recv
+        self.monotonic = worker.clock.monotonic
+        self.page = worker.page
+        self.buffer = b""
+        self.block = _NO_BLOCK
+        self.method = self.target = b""
+        self.minor = b"1"
+        self.keeps = True
+        self.has_ended = False
+        """The client sends nothing more: what is under way is finished, then the connection."""
+        self.is_lingering = False
+        """Answered for the last time: what still comes is thrown away, for a moment."""
+        self.since_s = worker.now_s
+        """Coarse monotonic time of the last thing that earned the client patience."""
+        self.request = 0
+        """Our number of what the manager was asked for; 0: nothing."""
+        self.resource: Resource | None = None
+        self.resumptions = 0
+        self.upload: Upload | None = None
+        self.delivery = Delivery(self)
+        self.asked: tuple[int, int] | None = None
+        """The bytes the manager was asked for; None: all."""
+        self._is_writing = False
+        self._is_processing = False
+        self._is_reading = True
+        worker.loop.add_reader(self.fd, self.on_readable)
+
+    # reading
+
+    def on_readable(self) -> None:
+        try:
+            data = self._receive(_RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.client_left()
+            return
+        if not data:
+            self._ended()
+        elif self.upload is not None:
+            self.upload.feed(data)
+        elif self.delivery.is_busy:
+            self.buffer += data
+            if len(self.buffer) > PIPELINE_MAX_BYTES:
+                self.stop_reading()
+        elif self.buffer:
+            self._process(self.buffer + data)
+        else:
+            self.since_s = self.worker.now_s
+            self._process(data)
+
+    def _ended(self) -> None:
+        if self.upload is not None or not self.delivery.is_busy:
+            self.client_left()
+            return
+        self.has_ended = True
+        self.stop_reading()
+
+    def _process(self, data: bytes) -> None:
+        """Answer the requests in `data`, one after the other, until one is not answered at once."""
+        self._is_processing = True
+        try:
+            while data and not self.delivery.is_busy:
+                match = _match_line(data)
+                if match is None:
+                    self._check_line(data)
+                    if data.startswith(b"\r\n"):  # an empty line before a request is forgiven (RFC 9112, 2.2)
+                        data = data[2:]
+                        continue
+                    break
+                self.method, self.target, self.minor = match.groups()
+                end = match.end()
+                block = self.block
+                if not data.startswith(block.raw, end):
+                    stop = data.find(b"\r\n\r\n", end - 2) + 4
+                    self._check_sizes(data, end, stop)
+                    if stop < 4:
+                        break
+                    block = self.block = Block(data[end:stop])
+                data = data[end + len(block.raw) :]
+                self.buffer = data
+                if not self._answer(block):
+                    return
+                data = self.buffer
+            self.buffer = data
+        except EdgeError as error:
+            self.buffer = b""
+            self.refuse(error)
+        finally:
+            self._is_processing = False
+
+    def _check_line(self, data: bytes) -> None:
+        """Return if more bytes can make a request line of this. What cannot be one is refused as soon as it is seen."""
+        line_max = self.worker.config.limits.request_line
+        newline = data.find(b"\n")
+        if data == b"\r" or data.startswith(b"\r\n"):
+            return
+        if newline < 0 and len(data) <= line_max and not data[:1].isspace():
+            return
+        self.keeps = False
+        if newline < 0 or newline > line_max:
+            raise TargetTooLong(f"a request line of more than {line_max} bytes")
+        raise refuse_line(data[: newline + 1])
+
+    def _check_sizes(self, data: bytes, line_end: int, stop: int) -> None:
+        limits = self.worker.config.limits
+        if line_end > limits.request_line:
+            raise TargetTooLong(f"a request line of more than {limits.request_line} bytes")
+        if (stop - line_end if stop >= 4 else len(data) - line_end) > limits.head:
+            raise HeadTooLarge(f"more than {limits.head} bytes of fields")
+
+    # answering
+
+    def _answer(self, block: Block) -> bool:
+        """Begin the response to the request just parsed; whether the connection still lives."""
+        delivery = self.delivery
+        delivery.is_busy = True
+        delivery.started_s = self.monotonic()
+        worker = self.worker
+        route = block.route
+        if route is not None and block.is_plain and self.method == b"GET" and self.minor == b"1" and not block.closes:
+            opened = route.aliases.get(self.target)  # type: ignore[attr-defined]
+            if (
+                opened is not None
+                and worker.words[opened.word] == opened.stamp
+                and opened.fresh_until > worker.now
+                and not opened.is_let_go
+                and worker.accepts
+            ):
+                opened.users += 1
+                opened.hits += 1
+                self.keeps = True
+                delivery.outcome = Outcome.HIT
+                delivery.status = opened.record.status
+                delivery.source = opened.source
+                delivery.send_file(opened.head(worker.now), opened, None, 0, opened.size)
+                return self.fd >= 0
+        self._look_up(block)
+        return self.fd >= 0
+
+    def _look_up(self, block: Block) -> None:
+        worker = self.worker
+        minor = self.minor == b"1"
+        self.keeps = worker.accepts and (not block.closes if minor else block.keeps_alive_1_0)
+        self.resumptions = 0
+        route = worker.router.route(block.host, required=minor)
+        block.route = route
+        if self.method not in _KNOWN and not (route.any_method and self.method != b"CONNECT"):
+            raise UnknownMethod(self.method.decode("latin-1"))
+        if self.method not in _SAFE and not route.any_method:
+            raise MethodNotAllowed(self.method.decode("latin-1"))
+        self.resource = resource = route.resource(self.target)
+        if self.method not in (b"GET", b"HEAD") or block.body_length is not None:
+            worker.misses.pass_on(self, route, resource)
+            return
+        opened = worker.hot.get(resource.key)
+        if opened is not None and opened.fresh_until > worker.now:
+            self._alias(route, opened)
+            self.deliver(opened, None, Outcome.HIT)
+        else:
+            worker.misses.look_up(self, route, resource)
+
+    def _alias(self, route: Route, opened: OpenObject) -> None:
+        if len(route.aliases) >= 2 * self.worker.config.limits.open_objects:
+            route.aliases.clear()
+        if opened.is_plain:
+            route.aliases[self.target] = opened
+
+    def opened_hot(self, opened: OpenObject, outcome: Outcome) -> None:
+        """A whole object was opened for us and is kept open."""
+        if isinstance(self.block.route, Route):
+            self._alias(self.block.route, opened)
+        self.deliver(opened, None, outcome)
+
+    def deliver(self, opened: OpenObject, view: FlightView | None, outcome: Outcome) -> None:
+        """Answer from an object that is here, or is arriving."""
+        opened.users += 1
+        opened.hits += 1
+        delivery = self.delivery
+        delivery.outcome = outcome
+        delivery.source = opened.source if outcome is Outcome.HIT or outcome is Outcome.REVALIDATED else Source.ORIGIN
+        size = view.size if view is not None else opened.size
+        method = self.method.decode("ascii")
+        plan = response_plan(method, self.block, opened.record, size)
+        delivery.status = plan.status
+        if view is not None and plan.end > plan.start and not self.worker.misses.covers(self, plan.start, plan.end):
+            delivery.object, delivery.view = opened, view
+            self.worker.misses.want_span(self, plan.start, plan.end)
+            return
+        head = self._head(opened, plan, size, outcome)
+        if self.method == b"HEAD" or (plan.end == plan.start and size >= 0):
+            delivery.send_file(head, opened, view, 0, 0)
+        elif size < 0 and view is not None:
+            self._deliver_unknown(head, opened, view)
+        else:
+            delivery.send_file(head, opened, view, plan.start, plan.end)
+
+    def _deliver_unknown(self, head: bytes, opened: OpenObject, view: FlightView) -> None:
+        if self.minor == b"1":
+            self.delivery.send_chunks(head, opened, view)
+        else:
+            # HTTP/1.0 cannot be told where a body of unknown length ends, but by closing: wait until it is known
+            self.delivery.object, self.delivery.view = opened, view
+            self.worker.misses.await_landing(self, view)
+
+    def _head(self, opened: OpenObject, plan: Plan, size: int, outcome: Outcome) -> bytes:
+        record = opened.record
+        now = self.worker.now
+        detail = f"hit; ttl=TTL; detail={opened.source}" if outcome is Outcome.HIT else _FORWARDED[outcome]
+        parts = [status_line(plan.status)]
+        if plan.status == 304:
+            parts.append(field_lines(pair for pair in record.fields if pair[0].lower() in _NOT_MODIFIED_FIELDS) + VIA)
+        elif plan.status in (412, 416):
+            parts.append(f"Date: {http_date(now)}\r\n".encode() + VIA)
+        else:
+            parts.append(opened.lines)
+        parts.append(age_lines(record, now, detail))
+        if plan.status == 416:
+            parts.append(f"Content-Range: {unsatisfied_range(size)}\r\n".encode())
+        if plan.status == 206:
+            parts.append(f"Content-Range: {content_range(plan.start, plan.end, size)}\r\n".encode())
+        if plan.status != 304 and size >= 0:
+            length = plan.end - plan.start
+            parts.append(b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % length)
+        elif plan.status != 304 and self.minor == b"1":
+            parts.append(CHUNKED)
+        parts.append(self.connection_line())
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def connection_line(self) -> bytes:
+        if not self.keeps:
+            return CLOSE
+        return KEEP if self.minor == b"0" else b""
+
+    def refuse(self, error: EdgeError) -> None:
+        """Answer with an error of our own, or break off where an answer has begun."""
+        worker = self.worker
+        worker.page.error(error.reason)
+        delivery = self.delivery
+        if delivery.is_busy and (delivery.first_byte_s or delivery.out):
+            self._finish(str(error.reason))
+            self.abort()
+            return
+        if isinstance(error, RequestError) and error.close:
+            self.keeps = False
+        delivery.is_busy = True
+        delivery.started_s = delivery.started_s or self.monotonic()
+        delivery.outcome, delivery.source, delivery.status = Outcome.ERROR, Source.EDGE, error.status
+        allow = _ALLOW if isinstance(error, MethodNotAllowed) else ""
+        close = not self.keeps or not worker.accepts
+        self.keeps = not close
+        head_only = self.method == b"HEAD"
+        delivery.send_bytes(
+            error_response(error, worker.now, close=close, allow=allow, head_only=head_only),
+            lambda: self._delivered(str(error.reason)),
+        )
+
+    # writing
+
+    def await_writable(self) -> None:
+        if not self._is_writing and self.fd >= 0:
+            self._is_writing = True
+            self.worker.loop.add_writer(self.fd, self.on_writable)
+
+    def stop_writing(self) -> None:
+        if self._is_writing:
+            self._is_writing = False
+            self.worker.loop.remove_writer(self.fd)
+
+    def on_writable(self) -> None:
+        self.since_s = self.worker.now_s
+        self.delivery.on_writable()
+
+    def stop_reading(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            self.worker.loop.remove_reader(self.fd)
+
+    def start_reading(self) -> None:
+        if not self._is_reading and self.fd >= 0 and not self.has_ended:
+            self._is_reading = True
+            self.worker.loop.add_reader(self.fd, self.on_readable)
+
+    def touch(self) -> None:
+        self.since_s = self.worker.now_s
+
+    # endings
+
+    def delivered(self) -> None:
+        """The response is whole."""
+        self._delivered("")
+
+    def _delivered(self, reason: str) -> None:
+        self._finish(reason)
+        if not self.keeps or self.has_ended or (self.upload is not None and not self.upload.is_complete):
+            self._close_politely()
+            return
+        self.upload = None
+        if self._is_writing:
+            self.stop_writing()
+        if self.buffer and not self._is_processing:
+            # not at once: a client that sends ahead must not make us recurse
+            self.worker.loop.call_soon(self._take_up)
+
+    def _take_up(self) -> None:
+        """Go on with what the client sent while it was being answered."""
+        if self.fd >= 0 and not self.delivery.is_busy:
+            self.start_reading()
+            self._process(self.buffer)
+
+    def _finish(self, reason: str) -> None:
+        """Count and log the request, whatever became of it."""
+        worker = self.worker
+        delivery = self.delivery
+        worker.log.append(
+            (
+                worker.now,
+                self.peer,
+                self.block,
+                self.method,
+                self.target,
+                delivery.status,
+                delivery.position - delivery.start,
+                delivery.outcome,
+                delivery.source,
+                delivery.first_byte_s,
+                self.monotonic() - delivery.started_s,
+                delivery.object,
+                reason,
+            )
+        )
+        delivery.start = delivery.position = 0
+        delivery.reset()
+        delivery.started_s = 0.0
+        self.since_s = worker.now_s
+        if self.request:
+            worker.misses.leave(self)
+
+    def client_left(self) -> None:
+        """Normal traffic, not an error."""
+        if self.fd < 0:
+            return
+        if self.delivery.is_busy:
+            self.page.add(CLIENTS_LEFT)
+            self._finish("client_left")
+        self.close()
+
+    def lost(self, opened: OpenObject, reason: Reason) -> None:
+        """The file cannot be read: tell the manager; the bytes may still be had from the origin."""
+        self.worker.misses.lost(opened, reason)
+        self.starved(reason)
+
+    def starved(self, reason: Reason | None) -> None:
+        """What was being sent has no more bytes here: go on elsewhere, or break off and say so."""
+        if not self.worker.misses.resume(self):
+            self.break_off(reason or Reason.INTERNAL)
+
+    def break_off(self, reason: Reason) -> None:
+        """End a response that cannot be completed."""
+        self.page.error(reason)
+        self._finish(str(reason))
+        self.abort()
+
+    def abort(self) -> None:
+        """Break the connection so that nobody can take what was sent for whole."""
+        if self.fd >= 0:
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        self.close()
+
+    def _close_politely(self) -> None:
+        """Say that no more comes, but let what the client still sends arrive, lest a reset destroys our answer."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+        if self.has_ended or self.fd < 0:
+            self.close()
+            return
+        self.stop_writing()
+        self.stop_reading()
+        self._is_reading = True
+        self.is_lingering = True
+        self.worker.loop.add_reader(self.fd, self._discard)
+
+    def _discard(self) -> None:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            try:
+                if self._receive(_RECEIVE_BYTES):
+                    return
+            except OSError:
+                pass
+            self.close()
+
+    def close(self) -> None:
+        if self.fd < 0:
+            return
+        if self.upload is not None:
+            self.upload.close()
+            self.upload = None
+        if self.request:
+            self.worker.misses.leave(self)
+        self.stop_reading()
+        self.stop_writing()
+        self.fd = -1
+        self.delivery.reset()
+        self.sock.close()
+        self.worker.closed(self)
+
+
+_FORWARDED = {
+    Outcome.MISS: "fwd=uri-miss; stored",
+    Outcome.PARTIAL: "fwd=partial; stored",
+    Outcome.REVALIDATED: "fwd=stale; fwd-status=304",
+    Outcome.STALE: "hit; ttl=TTL",
+    Outcome.BYPASS: "fwd=uri-miss",
+    Outcome.ERROR: "fwd=uri-miss",
+}

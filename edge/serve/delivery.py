@@ -1,0 +1,277 @@
+"""Sending: bounded turns of sendfile from an open file, behind a flight where one is still filling it.
+
+A connection has one delivery and uses it for one response after the other. Nothing here waits for a disk: what is not
+in the page cache is read ahead in the disk's own pool first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from socket import MSG_MORE
+from typing import TYPE_CHECKING
+
+from edge.errors import DiskError
+from edge.limits import SEND_TURN_BYTES
+from edge.metrics import READ_AHEADS
+from edge.serve.objects import FlightView, OpenObject
+from edge.store.residency import resident
+from edge.terms import Outcome, Reason, Source
+
+if TYPE_CHECKING:
+    from edge.serve.connection import Connection
+
+_sendfile = os.sendfile
+_RESIDENT_S = 1.0
+_CHUNK_BYTES = 128 << 10
+_GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT, errno.ENOTCONN, errno.EBADF))
+
+
+class Delivery:
+    __slots__ = (
+        "_after_out",
+        "_warm_until",
+        "chunked",
+        "connection",
+        "end",
+        "first_byte_s",
+        "generation",
+        "is_busy",
+        "is_waiting",
+        "object",
+        "out",
+        "outcome",
+        "position",
+        "source",
+        "start",
+        "started_s",
+        "status",
+        "view",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.is_busy = False
+        """A response is under way, or being prepared."""
+        self.is_waiting = False
+        """It waits for a disk or an origin, not for the client."""
+        self.object: OpenObject | None = None
+        self.view: FlightView | None = None
+        self.out: bytes | memoryview = b""
+        self.chunked = False
+        self.start = self.position = self.end = 0
+        self.generation = 0
+        """Counts responses, so that what comes back late finds its own or none."""
+        self.status = 0
+        self.outcome = Outcome.HIT
+        self.source = Source.EDGE
+        self.started_s = self.first_byte_s = 0.0
+        self._warm_until = 0
+        self._after_out: Callable[[], None] | None = None
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the body sent so far."""
+        return self.position - self.start
+
+    def send_file(self, head: bytes, opened: OpenObject, view: FlightView | None, start: int, end: int) -> None:
+        """Send a head and the file's bytes [start, end); the caller has counted itself in `opened.users`."""
+        self.object = opened
+        self.view = view
+        self.start = self.position = start
+        self.end = end
+        self.chunked = False
+        self._warm_until = start
+        connection = self.connection
+        try:
+            sent = connection.send(head, MSG_MORE if end > start else 0)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            connection.client_left()
+            return
+        self.first_byte_s = connection.monotonic() - self.started_s
+        if sent < len(head):
+            self.out = head[sent:]
+            connection.await_writable()
+            return
+        if end > start:
+            self.pump()
+        else:
+            connection.delivered()
+
+    def send_chunks(self, head: bytes, opened: OpenObject, view: FlightView) -> None:
+        """Send a head and a body whose length nobody knows yet, in chunked coding."""
+        self.object = opened
+        self.view = view
+        self.start = self.position = 0
+        self.end = 1 << 62
+        self.chunked = True
+        self.send_bytes(head, self.pump)
+
+    def send_bytes(self, data: bytes, after: Callable[[], None]) -> None:
+        """Send bytes of our own, then call `after`."""
+        self._after_out = after
+        self.out = data
+        self.on_writable()
+
+    def on_writable(self) -> None:
+        """The client has taken something: go on."""
+        if self.out and not self._flush():
+            return
+        after = self._after_out
+        if after is not None:
+            self._after_out = None
+            after()
+        else:
+            self.pump()
+
+    def _flush(self) -> bool:
+        connection = self.connection
+        try:
+            sent = connection.send(self.out, 0)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            connection.client_left()
+            return False
+        if not self.first_byte_s and sent:
+            self.first_byte_s = connection.monotonic() - self.started_s
+        self.out = memoryview(self.out)[sent:] if sent < len(self.out) else b""
+        if self.out:
+            connection.await_writable()
+            return False
+        return True
+
+    def pump(self) -> None:
+        """One turn."""
+        opened = self.object
+        assert opened is not None
+        position = self.position
+        end = self.end
+        view = self.view
+        if view is not None:
+            end = min(view.reach(position), end)
+            if self.chunked or end <= position:
+                self._pump_behind(view, end)
+                return
+        count = end - position
+        if count > SEND_TURN_BYTES:
+            count = SEND_TURN_BYTES
+        if not opened.is_memory and position + count > self._warm_until and not self._is_warm(opened, position, count):
+            return
+        connection = self.connection
+        try:
+            sent = _sendfile(connection.fd, opened.fd, opened.body_offset + position, count)
+        except (BlockingIOError, InterruptedError):
+            connection.await_writable()
+            return
+        except OSError as error:
+            self._broken(error)
+            return
+        if not sent:
+            connection.lost(opened, Reason.DISK_LOST_FILE)
+            return
+        self.position = position = position + sent
+        if position == self.end:
+            connection.delivered()
+        else:
+            connection.await_writable()
+
+    def _broken(self, error: OSError) -> None:
+        if error.errno in _GONE:
+            self.connection.client_left()
+        elif self.object is not None:
+            self.connection.lost(self.object, Reason.DISK_READ)
+
+    def _pump_behind(self, view: FlightView, end: int) -> None:
+        """Behind a flight: a chunk of what has come, or wait for more."""
+        connection = self.connection
+        if end > self.position:
+            count = min(end - self.position, _CHUNK_BYTES)
+            assert self.object is not None
+            try:
+                # just written by the fill, so it is in memory
+                data = os.pread(self.object.fd, count, self.object.body_offset + self.position)
+            except OSError as error:
+                self._broken(error)
+                return
+            if not data:
+                connection.lost(self.object, Reason.DISK_LOST_FILE)
+                return
+            self.position += len(data)
+            self.send_bytes(b"%x\r\n%b\r\n" % (len(data), data), connection.await_writable)
+        elif not view.has_landed:
+            self.is_waiting = True
+            view.deliveries.add(self)
+            connection.stop_writing()
+        elif view.reason is None and self.chunked and self.position == view.size:
+            self.chunked = False
+            self.send_bytes(b"0\r\n\r\n", connection.delivered)
+        else:
+            connection.starved(view.reason)
+
+    def more(self) -> None:
+        """The flight has more for us, or has landed."""
+        self.is_waiting = False
+        if self.is_busy:
+            self.connection.touch()
+            self.pump()
+
+    # disks
+
+    def _is_warm(self, opened: OpenObject, position: int, count: int) -> bool:
+        """Whether the next bytes are in memory; if not, they are on their way and pump() is called again."""
+        connection = self.connection
+        now = connection.monotonic()
+        if opened.resident_until_s > now:
+            return True
+        disk = opened.disk
+        assert disk is not None
+        window = min(max(count, disk.read_ahead_bytes), self.end - position)
+        if resident(opened.fd, opened.body_offset + position, window):
+            self._warm_until = position + window
+            if position == 0 and window == opened.size:
+                opened.resident_until_s = now + _RESIDENT_S
+            return True
+        self.is_waiting = True
+        connection.stop_writing()
+        connection.page.add(READ_AHEADS)
+        opened.users += 1
+        task = disk.in_pool(disk.read, opened.fd, opened.body_offset + position, window)
+        generation = self.generation
+        task.add_done_callback(lambda done: self._warmed(done, opened, position + window, generation))
+        return False
+
+    def _warmed(self, done: asyncio.Future[None], opened: OpenObject, until: int, generation: int) -> None:
+        opened.release()
+        error = None if done.cancelled() else done.exception()
+        if not self.is_busy or generation != self.generation:
+            return
+        self.is_waiting = False
+        if error is not None or done.cancelled():
+            reason = error.reason if isinstance(error, DiskError) else Reason.DISK_READ
+            self.connection.lost(opened, reason)
+            return
+        self._warm_until = until
+        self.connection.touch()
+        self.pump()
+
+    def reset(self) -> None:
+        """The response is over."""
+        self.generation += 1
+        self.is_busy = False
+        self.is_waiting = False
+        self.first_byte_s = 0.0
+        self.out = b""
+        self._after_out = None
+        opened = self.object
+        if opened is not None:
+            self.object = None
+            opened.release()
+            view = self.view
+            if view is not None:
+                self.view = None
+                view.deliveries.discard(self)

@@ -1,0 +1,201 @@
+"""What a worker has open: stored objects, and files that a flight is still writing."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from edge.errors import DiskError
+from edge.serve.heads import age_lines, status_line, stored_lines
+from edge.store.disk import Disk
+from edge.store.reader import StoreReader
+from edge.store.record import Record
+from edge.store.slots import WORDS
+from edge.terms import Reason, TierName
+
+if TYPE_CHECKING:
+    from edge.serve.delivery import Delivery
+
+
+class OpenObject:
+    """An object file held open, with its response's head ready.
+
+    `users` counts the deliveries under way; the descriptor is closed when the object is let go and the last has ended.
+    """
+
+    __slots__ = (
+        "_head",
+        "_head_s",
+        "body_offset",
+        "disk",
+        "fd",
+        "fresh_until",
+        "hits",
+        "is_let_go",
+        "is_memory",
+        "is_plain",
+        "key",
+        "lines",
+        "record",
+        "resident_until_s",
+        "size",
+        "source",
+        "stamp",
+        "used_s",
+        "users",
+        "word",
+    )
+
+    def __init__(self, key: bytes, record: Record, fd: int, tier: TierName, disk: Disk | None) -> None:
+        self.key = key
+        self.record = record
+        self.fd = fd
+        self.disk = disk
+        self.source = tier.source
+        self.is_memory = disk is None or disk.in_memory
+        self.size = record.size
+        self.body_offset = record.body_offset
+        self.word = record.slot * WORDS
+        self.stamp = record.stamp
+        self.fresh_until = record.fresh_until
+        self.is_plain = record.status == 200
+        self.lines = stored_lines(record)
+        self.resident_until_s = 0.0
+        """Until when the whole of it was seen in the page cache recently enough."""
+        self.hits = 0
+        self.users = 0
+        self.used_s = 0.0
+        self.is_let_go = False
+        self._head = b""
+        self._head_s = 0
+
+    def head(self, now: float) -> bytes:
+        """Status line and fields of a hit that sends all of it; good for the second."""
+        second = int(now)
+        if second != self._head_s:
+            self._head_s = second
+            self._head = b"%b%b%bContent-Length: %d\r\nAccept-Ranges: bytes\r\n\r\n" % (
+                status_line(self.record.status),
+                self.lines,
+                age_lines(self.record, now, f"hit; ttl=TTL; detail={self.source}"),
+                self.size,
+            )
+        return self._head
+
+    def let_go(self) -> None:
+        """Close as soon as nobody reads it."""
+        self.is_let_go = True
+        if not self.users and self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def release(self) -> None:
+        """A delivery has ended."""
+        self.users -= 1
+        if self.is_let_go and not self.users and self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class FlightView:
+    """How far a flight has come, for all of this worker's deliveries that follow it."""
+
+    __slots__ = ("deliveries", "has_landed", "number", "object", "reason", "runs", "size")
+
+    def __init__(self, number: int, opened: OpenObject) -> None:
+        self.number = number
+        self.object = opened
+        self.size = opened.size
+        """Bytes of the whole body; -1 while unknown."""
+        self.runs: list[tuple[int, int]] = []
+        self.has_landed = False
+        self.reason: Reason | None = None
+        self.deliveries: set[Delivery] = set()
+
+    def add(self, start: int, end: int) -> None:
+        """Bytes [start, end) are in the file."""
+        runs = self.runs
+        position = bisect_right(runs, (start, end))
+        if position and runs[position - 1][1] >= start:
+            position -= 1
+            start = runs[position][0]
+            end = max(end, runs[position][1])
+            del runs[position]
+        while position < len(runs) and runs[position][0] <= end:
+            end = max(end, runs[position][1])
+            del runs[position]
+        runs.insert(position, (start, end))
+
+    def reach(self, position: int) -> int:
+        """The end of what is there from `position` on without a gap; `position` itself when nothing is."""
+        index = bisect_right(self.runs, (position, 1 << 62)) - 1
+        if index >= 0 and self.runs[index][1] > position:
+            return self.runs[index][1]
+        return position
+
+
+class HotTable:
+    """Objects held open, bounded; the one unused for longest goes first, roughly."""
+
+    def __init__(self, store: StoreReader, most: int) -> None:
+        self._store = store
+        self._most = most
+        self._objects: dict[bytes, OpenObject] = {}
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def get(self, key: bytes) -> OpenObject | None:
+        """An open object that is still what the store holds."""
+        found = self._objects.get(key)
+        if found is not None and self._store.slots.words[found.word] != found.stamp:
+            self.forget(found)
+            return None
+        return found
+
+    def put(self, opened: OpenObject) -> None:
+        before = self._objects.pop(opened.key, None)
+        if before is not None:
+            before.let_go()
+        while len(self._objects) >= self._most:
+            self._make_room()
+        self._objects[opened.key] = opened
+
+    def forget(self, opened: OpenObject) -> None:
+        if self._objects.get(opened.key) is opened:
+            del self._objects[opened.key]
+        opened.let_go()
+
+    def _make_room(self) -> None:
+        """Second chance: the oldest goes unless it was used since it was last looked at."""
+        for key in list(self._objects)[:_CHANCES]:
+            oldest = self._objects.pop(key)
+            if oldest.hits == 0:
+                oldest.let_go()
+                return
+            oldest.hits = 0
+            self._objects[key] = oldest
+        oldest = self._objects.pop(next(iter(self._objects)))
+        oldest.let_go()
+
+    def sweep(self) -> None:
+        """Let go of what the store has dropped or moved: an open descriptor keeps a dead file's space."""
+        words = self._store.slots.words
+        for opened in [one for one in self._objects.values() if words[one.word] != one.stamp]:
+            self.forget(opened)
+
+
+_CHANCES = 8
+
+
+def open_file(disk: Disk, key: bytes, record: Record) -> int:
+    """A descriptor of a stored object's file. Raises DiskError when it is not there or too short. May block."""
+    try:
+        fd = disk.open(key, record.generation)
+    except OSError as error:
+        raise DiskError(f"{disk.root}: {error}", Reason.DISK_LOST_FILE) from error
+    if record.complete and os.fstat(fd).st_size < record.body_offset + record.size:
+        os.close(fd)
+        raise DiskError(f"{disk.root}: an object file is too short", Reason.DISK_LOST_FILE)
+    return fd

@@ -1,0 +1,172 @@
+"""A worker: accepts clients and serves them from the store. It writes nothing there and knows no origin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Sequence
+
+from edge.clock import Clock
+from edge.config import Config
+from edge.limits import ACCEPTS_PER_TURN
+from edge.logs import get_logger
+from edge.metrics import (
+    CONNECTIONS,
+    CONNECTIONS_ACCEPTED,
+    CONNECTIONS_REFUSED,
+    HEARTBEAT,
+    OPEN_OBJECTS,
+    TRANSFERS,
+    Page,
+)
+from edge.serve.accesslog import AccessLog
+from edge.serve.connection import Connection
+from edge.serve.misses import Misses
+from edge.serve.objects import HotTable
+from edge.serve.router import Router
+from edge.store.layout import Layout
+from edge.store.reader import StoreReader
+from edge.terms import Reason
+
+_TICK_S = 0.25
+_TICKS_A_FLUSH = 2
+_TICKS_A_SWEEP = 4
+_LINGER_S = 2.0
+_DRAIN_POLL_S = 0.05
+_OUT_OF_FILES_PAUSE_S = 0.5
+_log = get_logger()
+
+
+class Worker:
+    def __init__(self, config: Config, clock: Clock, page: Page, listeners: Sequence[socket.socket]) -> None:
+        self.config = config
+        self.clock = clock
+        self.page = page
+        self.loop = asyncio.get_running_loop()
+        self.store = StoreReader(config)
+        self.words = self.store.slots.words
+        self.hot = HotTable(self.store, config.limits.open_objects)
+        self.router = Router(config)
+        self.misses = Misses(self, Layout(config).manager_socket)
+        self._access_log = AccessLog(config.log.access, page, self.store, self.misses)
+        self.log = self._access_log.entries
+        self.accepts = True
+        """Whether new requests on old connections are welcome; false while draining."""
+        self.now = clock.wall()
+        """Wall time, to a quarter of a second: what Age and freshness are reckoned with."""
+        self.now_s = clock.monotonic()
+        """Monotonic time, as coarse: what patience is reckoned with."""
+        self._listeners = listeners
+        self._connections: set[Connection] = set()
+        self._ticks = 0
+        self._accepted = 0
+        page.clear_gauges()
+
+    def start(self) -> None:
+        self.misses.connect()
+        self._tick()
+        for listener in self._listeners:
+            listener.setblocking(False)
+            self.loop.add_reader(listener.fileno(), self._accept, listener)
+
+    # connections
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+                    raise
+                self._pause_accepting(listener, error)
+                return
+            if len(self._connections) >= self.config.limits.connections:
+                self.page.add(CONNECTIONS_REFUSED)
+                sock.close()
+                continue
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.page.add(CONNECTIONS_ACCEPTED)
+            self._connections.add(Connection(self, sock, address[0] if isinstance(address, tuple) else "unix"))
+
+    def _pause_accepting(self, listener: socket.socket, error: OSError) -> None:
+        """Out of descriptors or memory: the queue keeps the clients until something is freed."""
+        self.page.error(Reason.OVERLOADED)
+        _log.error("cannot accept", error=str(error))
+        self.loop.remove_reader(listener.fileno())
+        self.loop.call_later(
+            _OUT_OF_FILES_PAUSE_S,
+            lambda: self.accepts and self.loop.add_reader(listener.fileno(), self._accept, listener),
+        )
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    # time
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        self.now = self.clock.wall()
+        self.now_s = self.clock.monotonic()
+        if self._ticks % _TICKS_A_FLUSH == 0:
+            self.flush()
+        if self._ticks % _TICKS_A_SWEEP == 0:
+            self.hot.sweep()
+            self.misses.sweep()
+            self._leave_the_idle()
+            page = self.page
+            page.set(CONNECTIONS, len(self._connections))
+            page.set(TRANSFERS, sum(one.delivery.is_busy for one in self._connections))
+            page.set(OPEN_OBJECTS, len(self.hot))
+            page.set(HEARTBEAT, int(self.now))
+        self.loop.call_later(_TICK_S, self._tick)
+
+    def flush(self) -> None:
+        self._access_log.flush(int(self.now))
+        self.log = self._access_log.entries
+
+    def _leave_the_idle(self) -> None:
+        limits = self.config.limits
+        for connection in list(self._connections):
+            age_s = self.now_s - connection.since_s
+            if age_s < _LINGER_S:
+                continue
+            delivery = connection.delivery
+            if connection.is_lingering:
+                connection.close()
+            elif delivery.is_busy:
+                if not delivery.is_waiting and age_s > limits.send_timeout:
+                    connection.break_off(Reason.CLIENT_TOO_SLOW)
+            elif age_s > (limits.head_timeout if connection.buffer else limits.idle_timeout) or not self.accepts:
+                connection.close()
+
+    # the end
+
+    async def drain(self) -> None:
+        """Accept nothing more, let what runs finish within the limit, and close."""
+        self.accepts = False
+        for listener in self._listeners:
+            self.loop.remove_reader(listener.fileno())
+        for connection in list(self._connections):
+            if not connection.delivery.is_busy:
+                connection.close()
+        until = self.clock.monotonic() + self.config.limits.drain
+        while self._connections and self.clock.monotonic() < until:  # noqa: ASYNC110 - bounded, and once in a life
+            await asyncio.sleep(_DRAIN_POLL_S)
+        left = len(self._connections)
+        if left:
+            _log.warning("transfers cut at the end of the drain", connections=left)
+        for connection in list(self._connections):
+            connection.break_off(Reason.DRAINING) if connection.delivery.is_busy else connection.close()
+        self.flush()
+        self.misses.close()
+        await self._access_log.close()
+        self.page.clear_gauges()
+
+    def reopen_log(self) -> None:
+        self._access_log.reopen()

@@ -1,0 +1,138 @@
+"""Writing an object: slices, each sealed with its checksum when its last byte is in the file.
+
+A slice that is not sealed did not happen. An object of unknown length, or one that may not be held in part (no strong
+validator joins the parts), did not happen until it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import xxhash
+
+from edge.errors import DiskError
+from edge.metrics import MOVED_BYTES
+from edge.store.disk import Disk
+from edge.store.object import Header, header_bytes, write_all, write_checksum, write_checksums
+from edge.store.record import Held, Record
+from edge.store.tiers import Store
+from edge.terms import Reason
+
+
+class SliceStream:
+    """Bytes on their way in, ascending from a slice's beginning."""
+
+    __slots__ = ("hasher", "position")
+
+    def __init__(self, start: int) -> None:
+        self.position = start
+        self.hasher = xxhash.xxh3_64()
+
+
+class ObjectWriter:
+    """The one writer of one object file; several streams may be under way at different places of it."""
+
+    def __init__(self, store: Store, key: bytes, url: str, record: Record, fd: int, disk: Disk, *, parts: bool) -> None:
+        self._store = store
+        self._key = key
+        self._url = url
+        self._fd = fd
+        self._disk = disk
+        self.parts = parts
+        self._published = record if store.index.get(key) == record else None
+        self._sums: list[int] = []
+        self._reserved = 0
+        self.record = record
+        self.held: Held | None = None
+        if record.size >= 0:
+            self.held = Held(record.size, record.slice_size, record.held)
+
+    @property
+    def disk(self) -> Disk:
+        return self._disk
+
+    @property
+    def is_published(self) -> bool:
+        return self._published is not None
+
+    def reserve(self, size_bytes: int) -> None:
+        """Take room for what is about to come, so that other fills do not count on it."""
+        self._reserved += size_bytes
+        self._disk.used_bytes += size_bytes
+
+    def stream(self, start: int) -> SliceStream:
+        assert start % self.record.slice_size == 0
+        return SliceStream(start)
+
+    async def write(self, stream: SliceStream, data: bytes) -> None:
+        """Put the stream's next bytes into the file. Raises DiskError."""
+        slice_size = self.record.slice_size
+        view = memoryview(data)
+        try:
+            await self._disk.run(write_all, self._fd, view, self.record.body_offset + stream.position)
+            while view:
+                room = slice_size - stream.position % slice_size
+                piece, view = view[:room], view[room:]
+                stream.hasher.update(piece)
+                stream.position += len(piece)
+                if len(piece) == room or stream.position == self.record.size:
+                    await self._seal(stream)
+        except OSError as error:
+            raise DiskError(f"{self._disk.root}: {error}", Reason.DISK_WRITE) from error
+        self._store.page.add(MOVED_BYTES, len(data), self._disk.tier.source, "fill")
+
+    async def _seal(self, stream: SliceStream) -> None:
+        digest = stream.hasher.intdigest() or 1
+        stream.hasher.reset()
+        if self.held is None:
+            self._sums.append(digest)
+            return
+        position = (stream.position - 1) // self.record.slice_size
+        await self._disk.run(write_checksum, self._fd, self.record, position, digest)
+        self.held.add(position)
+        if self.parts or self.held.complete:
+            self.publish(msgspec.structs.replace(self.record, held=self.held.bitmap()))
+
+    async def finish(self, stream: SliceStream) -> None:
+        """The end of a body of unknown length: now it is known. Raises DiskError."""
+        size = stream.position
+        if size % self.record.slice_size:
+            self._sums.append(stream.hasher.intdigest() or 1)
+        record = msgspec.structs.replace(self.record, size=size, held=None)
+        header = header_bytes(Header(self._key, self._url, record), record.body_offset)
+        try:
+            await self._disk.run(write_checksums, self._fd, record, self._sums)
+            await self._disk.run(write_all, self._fd, header, 0)
+        except OSError as error:
+            raise DiskError(f"{self._disk.root}: {error}", Reason.DISK_WRITE) from error
+        self.held = Held(size, record.slice_size, None)
+        self.publish(record)
+
+    def publish(self, record: Record) -> None:
+        """Tell the index how the object stands."""
+        before = self._published or self.record
+        spent = min(self._reserved, max(0, self._store.charge(record) - self._store.charge(before)))
+        self._reserved -= spent
+        self._disk.used_bytes -= spent
+        self._store.publish(self._key, record, before)
+        self.record = self._published = record
+
+    def drop(self) -> None:
+        """Forget the object: what was fetched of it cannot be completed."""
+        if self._published is None:
+            self._store.discard(self._key, self.record)
+        elif self._store.index.get(self._key) == self._published:
+            self._store.drop(self._key, self._published)
+        self._published = None
+
+    def close(self) -> None:
+        """Give back what was not used. An object nobody may hold in part goes unless it is whole."""
+        if self._fd < 0:
+            return
+        self._disk.used_bytes -= self._reserved
+        self._reserved = 0
+        if self._published is None:
+            self._store.discard(self._key, self.record)
+        os.close(self._fd)
+        self._fd = -1
