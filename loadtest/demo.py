@@ -63,7 +63,8 @@ def config_text(made: Title, origin: str, edge: str, control: str, scratch: Path
     lines += ["[control]", f"address = {_quoted(control)}"]
     lines += ["[[sites]]", 'name = "demo"', 'hosts = ["*"]', f"origins = [{_quoted(origin)}]"]
     for tier, (path, size) in disks.items():
-        lines += [f"[[tiers.{tier}.disks]]", f"path = {_quoted(path)}", f"size = {_quoted(size)}"]
+        # No reserve: a container's /dev/shm may be smaller than the usual one.
+        lines += [f"[[tiers.{tier}.disks]]", f"path = {_quoted(path)}", f"size = {_quoted(size)}", "reserve = 0"]
     lines += ["[log]", f"access = {_quoted(scratch / 'access.log')}", 'level = "info"']
     return "\n".join(lines) + "\n"
 
@@ -149,7 +150,8 @@ def complaints(plays: Sequence[Figures], made: Title) -> list[str]:
     found = []
     for number, figures in enumerate(plays, 1):
         if figures.failures:
-            found.append(f"Play {number} had {figures.failures} failed requests or errors.")
+            named = ", ".join(f"{count} {name}" for name, count in sorted(figures.failures.items()))
+            found.append(f"Play {number} had failures: {named}.")
         if figures.served_bytes < least_bytes:
             found.append(
                 f"Play {number} should have been {least_bytes} bytes, the edge counted {figures.served_bytes}."

@@ -38,7 +38,7 @@ class Figures:
     requests: int
     outcomes: Mapping[tuple[str, str], int]  # (outcome, source) → requests
     bytes_by_source: Mapping[str, int]
-    failures: int  # answers 4xx and 5xx, and errors the edge counted on the way
+    failures: Mapping[str, int]  # answers 4xx and 5xx by class, and errors the edge counted on the way by reason
     origin_requests: int
     origin_bytes: int
     first_byte_s: Sequence[float] = field(repr=False)  # of each request, ascending
@@ -137,13 +137,13 @@ def figures(before: Snapshot, after: Snapshot, lines: Sequence[Mapping[str, Any]
     """What lies between two snapshots; `lines` are those of the access log."""
     counts = before.counts, after.counts
     outcomes = _grown(*counts, "edge_requests_total", lambda at: (at.get("outcome", ""), at.get("source", "")))
-    classes = _grown(*counts, "edge_requests_total", lambda at: at.get("code_class", "")[:1])
-    errors = _grown(*counts, "edge_errors_total", lambda _: None)
+    classes = _grown(*counts, "edge_requests_total", lambda at: at.get("code_class", ""))
+    errors = _grown(*counts, "edge_errors_total", lambda at: at.get("reason", ""))
     return Figures(
         requests=outcomes.total(),
         outcomes=outcomes,
         bytes_by_source=_grown(*counts, "edge_response_bytes_total", lambda at: at.get("source", "")),
-        failures=classes["4"] + classes["5"] + errors.total(),
+        failures=errors + Counter({name: classes[name] for name in ("4xx", "5xx")}),
         origin_requests=after.origin_requests - before.origin_requests,
         origin_bytes=after.origin_bytes - before.origin_bytes,
         first_byte_s=sorted(float(line["first_byte_s"]) for line in lines if line.get("first_byte_s") is not None),
@@ -171,7 +171,7 @@ def table(plays: Sequence[Figures]) -> Table:
         ("hits from hdd", lambda play: f"{play.hits('hdd'):,}"),
         ("misses", lambda play: f"{play.misses:,}"),
         ("other outcomes", lambda play: f"{play.others:,}"),
-        ("failures", lambda play: f"{play.failures:,}"),
+        ("failures", lambda play: f"{sum(play.failures.values()):,}"),
         ("bytes served", lambda play: _bytes_text(play.served_bytes)),
         ("bytes from the origin", lambda play: _bytes_text(play.origin_bytes)),
         ("requests to the origin", lambda play: f"{play.origin_requests:,}"),

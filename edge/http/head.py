@@ -8,6 +8,7 @@ what either refuses is refused.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httptools
 
@@ -26,10 +27,14 @@ _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
+_NOTHING: dict[bytes, Any] = {}
+
+
 class Block:
     """What a block of request fields says, parsed once."""
 
     __slots__ = (
+        "aliases",
         "body_length",
         "closes",
         "expects_continue",
@@ -68,6 +73,8 @@ class Block:
         """No body, range or condition: the whole object, if it is here."""
         self.log_fields: str | None = None
         """What the access log says of it, once it was asked."""
+        self.aliases: dict[bytes, Any] = _NOTHING
+        """Targets that a plain GET with this block may be answered from at once; the router's, once it has said."""
         self.route: object = None
         """Where requests with this block go, once the router has said."""
 

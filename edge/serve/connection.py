@@ -1,7 +1,7 @@
 """One client connection: parse, route, answer, and again. The life of a request is read here, top to bottom.
 
 on_readable   bytes → request line and block of fields; a block seen before is not parsed again
-_answer       a target that is open and fresh is answered at once (the hot path)
+_hit          a target that is open and fresh is answered at once (the hot path)
 _look_up      otherwise: what is it, is it here, who answers it
 (Misses)      what is not here is asked of the manager, off this path
 deliver       conditions and ranges, then Delivery sends
@@ -11,6 +11,8 @@ delivered     counted, logged, and the connection is ready for the next
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from edge.errors import EdgeError, HeadTooLarge, MethodNotAllowed, RequestError,
 from edge.http.dates import http_date
 from edge.http.head import REQUEST_LINE, Block, refuse_line
 from edge.http.ranges import content_range, unsatisfied_range
-from edge.limits import PIPELINE_MAX_BYTES
+from edge.limits import PIPELINE_MAX_BYTES, SEND_TURN_BYTES
 from edge.metrics import CLIENTS_LEFT
 from edge.serve.delivery import Delivery
 from edge.serve.heads import CHUNKED, CLOSE, KEEP, VIA, age_lines, error_response, field_lines, status_line
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 _RECEIVE_BYTES = 16 << 10
 _match_line = REQUEST_LINE.match
+_match_get = re.compile(rb"GET ([\x21-\x7e]{1,4096}) HTTP/1\.1\r\n").match
+_sendfile = os.sendfile
+_TURN = SEND_TURN_BYTES
+_HIT = Outcome.HIT
 _NO_BLOCK = Block(b"Host: none\r\n\r\n")
 _ABORT = struct.pack("ii", 1, 0)
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
@@ -117,6 +123,23 @@ class Connection:
         except OSError:
             self.client_left()
             return
+        if not self.buffer and not self.delivery.is_busy:
+            match = _match_get(data)
+            if match is not None:
+                block = self.block
+                end = match.end()
+                if data.endswith(block.raw) and len(data) == end + len(block.raw):
+                    opened = block.aliases.get(match[1])
+                    worker = self.worker
+                    if (
+                        opened is not None
+                        and worker.words[opened.word] == opened.stamp
+                        and opened.fresh_until > worker.now
+                        and not opened.is_let_go
+                        and worker.accepts
+                    ):
+                        self._hit(block, match[1], opened)
+                        return
         if not data:
             self._ended()
         elif self.upload is not None:
@@ -193,30 +216,41 @@ class Connection:
 
     # answering
 
+    def _hit(self, block: Block, target: bytes, opened: OpenObject) -> None:
+        """Send a whole object that is open. What does not fit into the socket at once becomes a delivery."""
+        worker = self.worker
+        started_s = self.monotonic()
+        data = opened.response(worker.now)
+        sent = done = 0
+        size = opened.size
+        opened.hits += 1
+        try:
+            sent = self.send(data, opened.send_flags)
+            if opened.body is not None:
+                done = size if sent == len(data) else 0
+            elif sent == len(data) and opened.is_memory:
+                done = _sendfile(self.fd, opened.fd, opened.body_offset, size if size < _TURN else _TURN)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            done = -1  # the delivery finds out what it is
+        self.since_s = worker.now_s
+        if done == size:
+            took_s = self.monotonic() - started_s
+            status, source = opened.status, opened.source
+            worker.log.append(
+                (worker.now, self.peer, block, b"GET", target, status, size, _HIT, source, took_s, took_s, opened, "")
+            )
+            return
+        self.method, self.target, self.minor, self.keeps = b"GET", target, b"1", True
+        self.resource, self.resumptions = None, 0
+        self.delivery.take_over(data, sent, max(done, 0), opened, started_s)
+
     def _answer(self, block: Block) -> bool:
         """Begin the response to the request just parsed; whether the connection still lives."""
         delivery = self.delivery
         delivery.is_busy = True
         delivery.started_s = self.monotonic()
-        worker = self.worker
-        route = block.route
-        if route is not None and block.is_plain and self.method == b"GET" and self.minor == b"1" and not block.closes:
-            opened = route.aliases.get(self.target)  # type: ignore[attr-defined]
-            if (
-                opened is not None
-                and worker.words[opened.word] == opened.stamp
-                and opened.fresh_until > worker.now
-                and not opened.is_let_go
-                and worker.accepts
-            ):
-                opened.users += 1
-                opened.hits += 1
-                self.keeps = True
-                delivery.outcome = Outcome.HIT
-                delivery.status = opened.record.status
-                delivery.source = opened.source
-                delivery.send_file(opened.head(worker.now), opened, None, 0, opened.size)
-                return self.fd >= 0
         self._look_up(block)
         return self.fd >= 0
 
@@ -227,6 +261,8 @@ class Connection:
         self.resumptions = 0
         route = worker.router.route(block.host, required=minor)
         block.route = route
+        if block.is_plain and not block.closes:
+            block.aliases = route.aliases
         if self.method not in _KNOWN and not (route.any_method and self.method != b"CONNECT"):
             raise UnknownMethod(self.method.decode("latin-1"))
         if self.method not in _SAFE and not route.any_method:
@@ -246,6 +282,7 @@ class Connection:
         if len(route.aliases) >= 2 * self.worker.config.limits.open_objects:
             route.aliases.clear()
         if opened.is_plain:
+            self.worker.hot.keep_small(opened)
             route.aliases[self.target] = opened
 
     def opened_hot(self, opened: OpenObject, outcome: Outcome) -> None:

@@ -102,6 +102,26 @@ class Delivery:
         else:
             connection.delivered()
 
+    def take_over(self, head: bytes, head_sent: int, sent: int, opened: OpenObject, started_s: float) -> None:
+        """Go on with a hit of which the socket has not taken everything at once."""
+        self.is_busy = True
+        self.started_s = started_s
+        self.first_byte_s = self.connection.monotonic() - started_s if head_sent else 0.0
+        self.outcome, self.source, self.status = Outcome.HIT, opened.source, opened.status
+        self.object, self.view = opened, None
+        opened.users += 1
+        self.chunked = False
+        self.start = self._warm_until = 0
+        self.position, self.end = sent, opened.size
+        if opened.body is not None:  # what `head` holds is all of it
+            self.position = self.end
+            self._after_out = self.connection.delivered
+        self.out = head[head_sent:]
+        if self.out or opened.is_memory:
+            self.connection.await_writable()
+        else:
+            self.pump()
+
     def send_chunks(self, head: bytes, opened: OpenObject, view: FlightView) -> None:
         """Send a head and a body whose length nobody knows yet, in chunked coding."""
         self.object = opened
@@ -160,7 +180,7 @@ class Delivery:
         count = end - position
         if count > SEND_TURN_BYTES:
             count = SEND_TURN_BYTES
-        if not opened.is_memory and position + count > self._warm_until and not self._is_warm(opened, position, count):
+        if not opened.is_memory and position + count > self._warm_until and not self._is_warm(opened, position, end):
             return
         connection = self.connection
         try:
@@ -222,15 +242,18 @@ class Delivery:
 
     # disks
 
-    def _is_warm(self, opened: OpenObject, position: int, count: int) -> bool:
-        """Whether the next bytes are in memory; if not, they are on their way and pump() is called again."""
+    def _is_warm(self, opened: OpenObject, position: int, end: int) -> bool:
+        """Whether the next turn's bytes are in memory; if not, they are on their way and pump() is called again.
+
+        `end`: how far the file may be read; behind it a fill may still be writing.
+        """
         connection = self.connection
         now = connection.monotonic()
         if opened.resident_until_s > now:
             return True
         disk = opened.disk
         assert disk is not None
-        window = min(max(count, disk.read_ahead_bytes), self.end - position)
+        window = min(max(SEND_TURN_BYTES, disk.read_ahead_bytes), end - position)
         if resident(opened.fd, opened.body_offset + position, window):
             self._warm_until = position + window
             if position == 0 and window == opened.size:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from bisect import bisect_right
+from socket import MSG_MORE
 from typing import TYPE_CHECKING
 
 from edge.errors import DiskError
+from edge.limits import SMALL_BYTES, SMALL_BYTES_IN_ALL
 from edge.serve.heads import age_lines, status_line, stored_lines
 from edge.store.disk import Disk
 from edge.store.reader import StoreReader
@@ -25,8 +28,9 @@ class OpenObject:
     """
 
     __slots__ = (
-        "_head",
-        "_head_s",
+        "_response",
+        "_response_s",
+        "body",
         "body_offset",
         "disk",
         "fd",
@@ -39,10 +43,11 @@ class OpenObject:
         "lines",
         "record",
         "resident_until_s",
+        "send_flags",
         "size",
         "source",
         "stamp",
-        "used_s",
+        "status",
         "users",
         "word",
     )
@@ -59,29 +64,41 @@ class OpenObject:
         self.word = record.slot * WORDS
         self.stamp = record.stamp
         self.fresh_until = record.fresh_until
+        self.status = record.status
         self.is_plain = record.status == 200
         self.lines = stored_lines(record)
         self.resident_until_s = 0.0
         """Until when the whole of it was seen in the page cache recently enough."""
         self.hits = 0
         self.users = 0
-        self.used_s = 0.0
         self.is_let_go = False
-        self._head = b""
-        self._head_s = 0
+        self.body: bytes | None = None
+        """The body itself where it is small: one send of bytes costs less than a sendfile behind a head."""
+        self.send_flags = MSG_MORE if record.size > 0 else 0
+        self._response = b""
+        self._response_s = 0
 
-    def head(self, now: float) -> bytes:
-        """Status line and fields of a hit that sends all of it; good for the second."""
+    def response(self, now: float) -> bytes:
+        """The head of a hit that sends all of it, the body behind it where it is small; good for the second."""
         second = int(now)
-        if second != self._head_s:
-            self._head_s = second
-            self._head = b"%b%b%bContent-Length: %d\r\nAccept-Ranges: bytes\r\n\r\n" % (
-                status_line(self.record.status),
+        if second != self._response_s:
+            self._response_s = second
+            self._response = b"%b%b%bContent-Length: %d\r\nAccept-Ranges: bytes\r\n\r\n%b" % (
+                status_line(self.status),
                 self.lines,
                 age_lines(self.record, now, f"hit; ttl=TTL; detail={self.source}"),
                 self.size,
+                self.body or b"",
             )
-        return self._head
+        return self._response
+
+    def keep_body(self) -> None:
+        """Hold the whole body in memory from now on; OSError when it cannot be read."""
+        body = os.pread(self.fd, self.size, self.body_offset)
+        if len(body) == self.size:
+            self.body = body
+            self.send_flags = 0
+            self._response_s = 0
 
     def let_go(self) -> None:
         """Close as soon as nobody reads it."""
@@ -142,6 +159,7 @@ class HotTable:
         self._store = store
         self._most = most
         self._objects: dict[bytes, OpenObject] = {}
+        self._small_bytes = 0
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -157,7 +175,7 @@ class HotTable:
     def put(self, opened: OpenObject) -> None:
         before = self._objects.pop(opened.key, None)
         if before is not None:
-            before.let_go()
+            self._let_go(before)
         while len(self._objects) >= self._most:
             self._make_room()
         self._objects[opened.key] = opened
@@ -165,6 +183,24 @@ class HotTable:
     def forget(self, opened: OpenObject) -> None:
         if self._objects.get(opened.key) is opened:
             del self._objects[opened.key]
+            self._let_go(opened)
+
+    def keep_small(self, opened: OpenObject) -> None:
+        """Hold a small object's body in memory, within a bound for all of them."""
+        if (
+            opened.body is None
+            and opened.is_memory
+            and 0 < opened.size <= SMALL_BYTES
+            and self._small_bytes + opened.size <= SMALL_BYTES_IN_ALL
+            and self._objects.get(opened.key) is opened
+        ):
+            with contextlib.suppress(OSError):
+                opened.keep_body()
+                self._small_bytes += opened.size
+
+    def _let_go(self, opened: OpenObject) -> None:
+        if opened.body is not None:
+            self._small_bytes -= opened.size
         opened.let_go()
 
     def _make_room(self) -> None:
@@ -172,12 +208,11 @@ class HotTable:
         for key in list(self._objects)[:_CHANCES]:
             oldest = self._objects.pop(key)
             if oldest.hits == 0:
-                oldest.let_go()
+                self._let_go(oldest)
                 return
             oldest.hits = 0
             self._objects[key] = oldest
-        oldest = self._objects.pop(next(iter(self._objects)))
-        oldest.let_go()
+        self._let_go(self._objects.pop(next(iter(self._objects))))
 
     def sweep(self) -> None:
         """Let go of what the store has dropped or moved: an open descriptor keeps a dead file's space."""

@@ -32,8 +32,8 @@ edge_first_byte_seconds_count{source="ram"} 3
 TITLE = Title(Path(), {"master.m3u8": 10, "segment": 100}, ("segment",), ())
 
 
-def played(origin_bytes: int = 0, served_bytes: int = 210, failures: int = 0) -> Figures:
-    return Figures(1, {("hit", "ram"): 1}, {"ram": served_bytes}, failures, 0, origin_bytes, [0.1])
+def played(origin_bytes: int = 0, served_bytes: int = 210, failures: dict[str, int] | None = None) -> Figures:
+    return Figures(1, {("hit", "ram"): 1}, {"ram": served_bytes}, failures or {}, 0, origin_bytes, [0.1])
 
 
 def test_a_play_is_what_lies_between_two_snapshots() -> None:
@@ -41,7 +41,7 @@ def test_a_play_is_what_lies_between_two_snapshots() -> None:
     play = figures(Snapshot(read_counts(BEFORE), 7, 70, 0), Snapshot(read_counts(AFTER), 11, 90, 0), lines)
     assert play.requests == 10
     assert [play.hits(tier) for tier in ("ram", "ssd", "hdd")] == [3, 2, 0]
-    assert (play.misses, play.others, play.failures) == (4, 1, 2)
+    assert (play.misses, play.others, play.failures) == (4, 1, {"5xx": 1, "disk": 1})
     assert (play.served_bytes, play.hit_ratio) == (400, 0.75)
     assert (play.origin_requests, play.origin_bytes) == (4, 20)
     assert (play.first_byte(0.5), play.first_byte(0.95)) == (0.002, 0.004)
@@ -60,7 +60,9 @@ def test_the_table_has_a_column_for_each_play() -> None:
 
 def test_what_is_wrong_is_said_in_sentences() -> None:
     assert complaints([played(origin_bytes=110), played()], TITLE) == []
-    assert len(complaints([played(failures=3), played(origin_bytes=1)], TITLE)) == 2
+    assert complaints([played(failures={"disk": 3, "5xx": 1}), played()], TITLE) == [
+        "Play 1 had failures: 1 5xx, 3 disk."
+    ]
     assert complaints([played(), played(origin_bytes=5)], TITLE) == [
         "The last play took 5 bytes from the origin, it should take none."
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.config import load_config
 from loadtest.demo import config_text, scratch_folders
 from loadtest.processes import Process, ProcessError, free_port
 from loadtest.title import Title
@@ -77,8 +78,10 @@ def test_one_that_ends_by_itself_is_reported_with_its_last_words(tmp_path: Path)
 def test_the_edges_configuration_is_toml_with_tiers_too_small_for_the_title(tmp_path: Path) -> None:
     made = Title(Path(), {"a": 40 << 20}, (), ())
     text = config_text(made, "http://127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", tmp_path / 'a "b', Path("/dev/shm/x"))
+    (tmp_path / "edge.toml").write_text(text)
+    assert load_config(str(tmp_path / "edge.toml")).workers == 2
     config = tomllib.loads(text)
-    assert config["tiers"]["ram"]["disks"] == [{"path": "/dev/shm/x", "size": "8MiB"}]
+    assert config["tiers"]["ram"]["disks"] == [{"path": "/dev/shm/x", "size": "8MiB", "reserve": 0}]
     assert config["tiers"]["ssd"]["disks"][0]["size"] == "20MiB"
     assert config["listeners"] == [{"address": "127.0.0.1:2"}]
     assert config["log"]["access"] == str(tmp_path / 'a "b' / "access.log")
