@@ -19,6 +19,9 @@ from edge.terms import Reason
 REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
 """Method, target, minor version. One space between, no other byte (RFC 9112, 3)."""
 
+LINE_BEGINNING = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: (?:[\x21-\x7e]+(?: [HTP/0-9.]{0,8}\r?)?)?)?")
+"""What more bytes can still make a request line of."""
+
 _ANY_VERSION = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [\x21-\x7e]+ HTTP/[0-9]\.[0-9]\r\n")
 _BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
 """Field lines: no folding, no space before the colon, no control character, no bare CR or LF (RFC 9112, 5)."""
@@ -69,8 +72,9 @@ class Block:
         self.expects_continue = _expects_continue(fields)
         ranges = fields.all("range")
         self.range = ranges[0] if len(ranges) == 1 else None
-        self.is_plain = self.body_length is None and not ranges and not any(name in fields for name in _CONDITIONS)
-        """No body, range or condition: the whole object, if it is here."""
+        is_conditional = any(name in fields for name in _CONDITIONS)
+        self.is_plain = bool(hosts) and self.body_length is None and not ranges and not is_conditional
+        """A host, and no body, range or condition: the whole object, if it is here."""
         self.log_fields: str | None = None
         """What the access log says of it, once it was asked."""
         self.aliases: dict[bytes, Any] = _NOTHING

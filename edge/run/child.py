@@ -24,9 +24,8 @@ def start(role: str, main: Callable[[Config], Awaitable[None]], config_fd: int) 
     """Run a process of the daemon until its `main` returns."""
     # a supervisor that was killed must not leave processes behind that hold the store
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with os.fdopen(os.dup(config_fd), "rb") as file:
-        file.seek(0)
-        config = config_from_json(file.read())
+    # all processes share this descriptor's position, so none may move it
+    config = config_from_json(os.pread(config_fd, os.fstat(config_fd).st_size, 0))
     os.close(config_fd)
     setup(config.log.level, role)
     raise_open_files()

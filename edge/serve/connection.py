@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from edge.errors import EdgeError, HeadTooLarge, MethodNotAllowed, RequestError, TargetTooLong, UnknownMethod
 from edge.http.dates import http_date
-from edge.http.head import REQUEST_LINE, Block, refuse_line
+from edge.http.head import LINE_BEGINNING, REQUEST_LINE, Block, refuse_line
 from edge.http.ranges import content_range, unsatisfied_range
 from edge.limits import PIPELINE_MAX_BYTES, SEND_TURN_BYTES
 from edge.metrics import CLIENTS_LEFT
@@ -40,7 +40,7 @@ _match_get = re.compile(rb"GET ([\x21-\x7e]{1,4096}) HTTP/1\.1\r\n").match
 _sendfile = os.sendfile
 _TURN = SEND_TURN_BYTES
 _HIT = Outcome.HIT
-_NO_BLOCK = Block(b"Host: none\r\n\r\n")
+_NO_BLOCK = Block(b"\r\n")
 _ABORT = struct.pack("ii", 1, 0)
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 _KNOWN = _SAFE | {b"POST", b"PUT", b"PATCH", b"DELETE", b"TRACE"}
@@ -142,7 +142,7 @@ class Connection:
                         return
         if not data:
             self._ended()
-        elif self.upload is not None:
+        elif self.upload is not None and not self.upload.is_complete:
             self.upload.feed(data)
         elif self.delivery.is_busy:
             self.buffer += data
@@ -155,7 +155,7 @@ class Connection:
             self._process(data)
 
     def _ended(self) -> None:
-        if self.upload is not None or not self.delivery.is_busy:
+        if not self.delivery.is_busy or (self.upload is not None and not self.upload.is_complete):
             self.client_left()
             return
         self.has_ended = True
@@ -180,6 +180,8 @@ class Connection:
                     stop = data.find(b"\r\n\r\n", end - 2) + 4
                     self._check_sizes(data, end, stop)
                     if stop < 4:
+                        if data.count(b"\n", end) != data.count(b"\r\n", end):
+                            raise RequestError("a line that ends in LF alone")
                         break
                     block = self.block = Block(data[end:stop])
                 data = data[end + len(block.raw) :]
@@ -189,7 +191,10 @@ class Connection:
                 data = self.buffer
             self.buffer = data
         except EdgeError as error:
-            self.buffer = b""
+            self._is_processing = False  # what came behind it is taken up after the answer
+            if not self.delivery.is_busy:  # it was not even read
+                self.block = _NO_BLOCK
+                self.buffer = b""
             self.refuse(error)
         finally:
             self._is_processing = False
@@ -200,10 +205,11 @@ class Connection:
         newline = data.find(b"\n")
         if data == b"\r" or data.startswith(b"\r\n"):
             return
-        if newline < 0 and len(data) <= line_max and not data[:1].isspace():
+        if newline < 0 and len(data) <= line_max and LINE_BEGINNING.fullmatch(data) is not None:
             return
         self.keeps = False
-        if newline < 0 or newline > line_max:
+        self.method = self.target = b""
+        if len(data) > line_max and not 0 <= newline <= line_max:
             raise TargetTooLong(f"a request line of more than {line_max} bytes")
         raise refuse_line(data[: newline + 1])
 
@@ -252,13 +258,17 @@ class Connection:
         delivery.is_busy = True
         delivery.started_s = self.monotonic()
         self._look_up(block)
-        return self.fd >= 0
+        return self.fd >= 0 and not self.is_lingering
 
     def _look_up(self, block: Block) -> None:
         worker = self.worker
         minor = self.minor == b"1"
         self.keeps = worker.accepts and (not block.closes if minor else block.keeps_alive_1_0)
         self.resumptions = 0
+        delivery = self.delivery
+        delivery.outcome, delivery.source, delivery.status = Outcome.ERROR, Source.EDGE, 0
+        if not minor and block.body_length == -1:
+            raise RequestError("a transfer coding in HTTP/1.0")
         route = worker.router.route(block.host, required=minor)
         block.route = route
         if block.is_plain and not block.closes:
@@ -307,7 +317,7 @@ class Connection:
             self.worker.misses.want_span(self, plan.start, plan.end)
             return
         head = self._head(opened, plan, size, outcome)
-        if self.method == b"HEAD" or (plan.end == plan.start and size >= 0):
+        if self.method == b"HEAD" or plan.status in (304, 412) or (plan.end == plan.start and size >= 0):
             delivery.send_file(head, opened, view, 0, 0)
         elif size < 0 and view is not None:
             self._deliver_unknown(head, opened, view)
@@ -338,7 +348,7 @@ class Connection:
             parts.append(f"Content-Range: {unsatisfied_range(size)}\r\n".encode())
         if plan.status == 206:
             parts.append(f"Content-Range: {content_range(plan.start, plan.end, size)}\r\n".encode())
-        if plan.status != 304 and size >= 0:
+        if plan.status != 304 and (size >= 0 or plan.status == 412):
             length = plan.end - plan.start
             parts.append(b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % length)
         elif plan.status != 304 and self.minor == b"1":
@@ -361,8 +371,8 @@ class Connection:
             self._finish(str(error.reason))
             self.abort()
             return
-        if isinstance(error, RequestError) and error.close:
-            self.keeps = False
+        if (isinstance(error, RequestError) and error.close) or (self.block.body_length and self.upload is None):
+            self.keeps = False  # also where a body may follow that nobody reads: it must not pass for a request
         delivery.is_busy = True
         delivery.started_s = delivery.started_s or self.monotonic()
         delivery.outcome, delivery.source, delivery.status = Outcome.ERROR, Source.EDGE, error.status
@@ -412,7 +422,8 @@ class Connection:
 
     def _delivered(self, reason: str) -> None:
         self._finish(reason)
-        if not self.keeps or self.has_ended or (self.upload is not None and not self.upload.is_complete):
+        is_last = not self.keeps or (self.has_ended and not self.buffer)
+        if is_last or (self.upload is not None and not self.upload.is_complete):
             self._close_politely()
             return
         self.upload = None
@@ -424,9 +435,11 @@ class Connection:
 
     def _take_up(self) -> None:
         """Go on with what the client sent while it was being answered."""
-        if self.fd >= 0 and not self.delivery.is_busy:
+        if self.fd >= 0 and not self.delivery.is_busy and not self.is_lingering:
             self.start_reading()
             self._process(self.buffer)
+            if self.has_ended and not self.delivery.is_busy:
+                self.close()
 
     def _finish(self, reason: str) -> None:
         """Count and log the request, whatever became of it."""

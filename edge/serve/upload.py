@@ -24,6 +24,11 @@ class Upload:
         self.is_complete = False
         """The body's end was seen; if the response ends before, the connection cannot be used again."""
 
+    @property
+    def awaits_client(self) -> bool:
+        """Whether it is the client's turn: the body is not whole, and there is room for more of it."""
+        return not self.is_complete and not self._is_stuck
+
     def start(self) -> None:
         connection = self._connection
         if connection.block.expects_continue and not connection.buffer:

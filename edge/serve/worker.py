@@ -99,10 +99,11 @@ class Worker:
         self.page.error(Reason.OVERLOADED)
         _log.error("cannot accept", error=str(error))
         self.loop.remove_reader(listener.fileno())
-        self.loop.call_later(
-            _OUT_OF_FILES_PAUSE_S,
-            lambda: self.accepts and self.loop.add_reader(listener.fileno(), self._accept, listener),
-        )
+        self.loop.call_later(_OUT_OF_FILES_PAUSE_S, self._resume_accepting, listener)
+
+    def _resume_accepting(self, listener: socket.socket) -> None:
+        if self.accepts:
+            self.loop.add_reader(listener.fileno(), self._accept, listener)
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -110,6 +111,8 @@ class Worker:
     # time
 
     def _tick(self) -> None:
+        # first, so that a mistake below costs one tick and not all that follow
+        self.loop.call_later(_TICK_S, self._tick)
         self._ticks += 1
         self.now = self.clock.wall()
         self.now_s = self.clock.monotonic()
@@ -124,7 +127,6 @@ class Worker:
             page.set(TRANSFERS, sum(one.delivery.is_busy for one in self._connections))
             page.set(OPEN_OBJECTS, len(self.hot))
             page.set(HEARTBEAT, int(self.now))
-        self.loop.call_later(_TICK_S, self._tick)
 
     def flush(self) -> None:
         self._access_log.flush(int(self.now))
@@ -140,7 +142,9 @@ class Worker:
             if connection.is_lingering:
                 connection.close()
             elif delivery.is_busy:
-                if not delivery.is_waiting and age_s > limits.send_timeout:
+                upload = connection.upload
+                is_patient = delivery.is_waiting and (upload is None or not upload.awaits_client)
+                if not is_patient and age_s > limits.send_timeout:
                     connection.break_off(Reason.CLIENT_TOO_SLOW)
             elif age_s > (limits.head_timeout if connection.buffer else limits.idle_timeout) or not self.accepts:
                 connection.close()
@@ -152,6 +156,7 @@ class Worker:
         self.accepts = False
         for listener in self._listeners:
             self.loop.remove_reader(listener.fileno())
+            listener.close()
         for connection in list(self._connections):
             if not connection.delivery.is_busy:
                 connection.close()
