@@ -62,6 +62,7 @@ class Reason(StrEnum):
     UNKNOWN_METHOD = "unknown_method"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     EXPECTATION = "expectation"
+    TLS = "tls"
     CLIENT_TIMEOUT = "client_timeout"
     CLIENT_TOO_SLOW = "client_too_slow"
     ONLY_IF_CACHED = "only_if_cached"

@@ -58,7 +58,8 @@ def _validated(document: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        raise ConfigError([_mistake(detail) for detail in error.errors()]) from error
+        lines = [line for detail in error.errors() for line in _mistake(detail).splitlines()]
+        raise ConfigError(lines) from error
 
 
 def _mistake(detail: Any) -> str:

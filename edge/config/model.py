@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -31,9 +32,12 @@ def _origin(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("an origin is http://HOST[:PORT] or https://HOST[:PORT]")
-    if parts.query or parts.fragment or parts.username or parts.path not in ("", "/"):
+    if parts.query or parts.fragment or "@" in parts.netloc or parts.path not in ("", "/"):
         raise ValueError("an origin has no path, query, fragment or user name")
-    if parts.port == 0:
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if host == "*" or not _HOST.fullmatch(host):
+        raise ValueError("an origin's host is a name or an address")
+    if parts.port == 0 or parts.netloc.endswith(":"):
         raise ValueError("an origin's port is 1 to 65535")
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -41,7 +45,8 @@ def _origin(url: str) -> str:
 def _host(name: str) -> str:
     if not _HOST.fullmatch(name):
         raise ValueError('a host is a name without port such as "video.example.com", or "*" for any')
-    return name.lower()
+    # as a request's Host is spelled once it is normalised
+    return f"[{IPv6Address(name[1:-1])}]" if name.startswith("[") else name.lower()
 
 
 def _absolute(path: str) -> str:
@@ -64,7 +69,15 @@ class Listener(Model):
     """An address on which players are served."""
 
     address: Address = option("0.0.0.0:80", "Where to listen: HOST:PORT.")
+    tls: bool = option(False, "Whether players speak TLS here; it takes a certificate.")
     backlog: int = option(4096, "Connections the kernel may hold before they are accepted.", ge=1, le=65535)
+
+
+class Certificate(Model):
+    """A certificate for TLS listeners, chosen by the name a player asks for. Its files may change while we run."""
+
+    certificate: AbsolutePath = Field(description="The PEM file of the certificate, its chain behind it.")
+    key: AbsolutePath = Field(description="The PEM file of its private key.")
 
 
 class Control(Model):
@@ -102,7 +115,7 @@ class Site(Model):
         "safe", "safe: GET, HEAD and OPTIONS alone are let through to the origin; any: every method is."
     )
     cache_key: CacheKey = option(CacheKey, "Which query parameters tell objects apart.")
-    default_freshness: dict[MediaType, Seconds] = option(
+    default_freshness: dict[MediaType, Annotated[Seconds, Field(gt=0, le=31536000)]] = option(
         dict, 'How long an answer is fresh when the origin does not say, by media type ("video/*"). Off unless set.'
     )
 
@@ -163,7 +176,9 @@ class Limits(Model):
     head_timeout: Seconds = option(10.0, "A request's head must be complete within this.", gt=0, le=300)
     idle_timeout: Seconds = option(75.0, "A connection without a request is closed after this.", gt=0, le=3600)
     send_timeout: Seconds = option(60.0, "A client that takes no byte for this long is left.", gt=0, le=3600)
-    drain: Seconds = option(30.0, "The longest that running transfers may take to end when the daemon stops.", ge=0)
+    drain: Seconds = option(
+        30.0, "The longest that running transfers may take to end when the daemon stops.", ge=0, le=86400
+    )
     connections: int = option(20000, "Connections of one worker.", ge=16, le=1_000_000)
     open_objects: int = option(8192, "Objects a worker keeps open.", ge=16, le=1_000_000)
     objects: int = option(1_000_000, "Objects the store can tell apart (48 bytes each in the slot table).", ge=1024)
@@ -182,6 +197,9 @@ class Config(Model):
     workers: int = option(0, "Serving processes; 0 is one a core.", ge=0, le=256)
     state_dir: AbsolutePath = option("/var/lib/edge", "Where the index and the slot table live; a fast disk.")
     listeners: tuple[Listener, ...] = option((Listener(),), "Where players are served.", min_length=1)
+    certificates: tuple[Certificate, ...] = option(
+        (), "For TLS listeners; the first is for names that none of them is for."
+    )
     control: Control = option(Control, "Where the operator looks.")
     sites: tuple[Site, ...] = Field(min_length=1, description="The services this box caches.")
     tiers: Tiers = option(Tiers, "The storage.")
@@ -191,15 +209,20 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        mistakes = []
         disks = [disk.path for _, tier in self.tiers.named() for disk in tier.disks]
         if not disks:
-            raise ValueError("tiers: at least one disk is needed in tiers.ram, tiers.ssd or tiers.hdd")
-        if twice := sorted({path for path in disks if disks.count(path) > 1}):
-            raise ValueError(f"tiers: {', '.join(twice)} is named twice")
-        hosts = [host for site in self.sites for host in site.hosts]
-        if twice := sorted({host for host in hosts if hosts.count(host) > 1}):
-            raise ValueError(f"sites: host {', '.join(twice)} is in two places")
-        names = [site.name for site in self.sites]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"sites: {', '.join(twice)} names two sites")
+            mistakes.append("tiers: at least one disk is needed in tiers.ram, tiers.ssd or tiers.hdd")
+        addresses = [self.control.address, *(listener.address for listener in self.listeners)]
+        for told, values in (
+            ("tiers: {} is named twice", disks),
+            ("sites: host {} is in two places", [host for site in self.sites for host in site.hosts]),
+            ("sites: {} names two sites", [site.name for site in self.sites]),
+            ("listeners: {} is listened on twice", addresses),
+        ):
+            mistakes += [told.format(value) for value in sorted(set(values)) if values.count(value) > 1]
+        if not self.certificates and any(listener.tls for listener in self.listeners):
+            mistakes.append("certificates: at least one is needed for a listener with tls = true")
+        if mistakes:
+            raise ValueError("\n".join(mistakes))  # the loader makes a line of each
         return self

@@ -38,7 +38,7 @@ def duration_s(text: object) -> float:
 def split_address(text: str) -> tuple[str, int]:
     """Host and port of "127.0.0.1:80", "[::]:80" or ":80" (every address)."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError('an address is "HOST:PORT", such as "0.0.0.0:80" or "[::]:80"')
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

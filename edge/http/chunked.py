@@ -17,6 +17,8 @@ class ChunkedDecoder:
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._at = 0
+        """What lies before it in the buffer is dealt with."""
         self._left = 0
         self._closing_line = False
         self._in_trailer = False
@@ -33,55 +35,58 @@ class ChunkedDecoder:
         found: list[bytes] = []
         while not self.done and self._step(found):
             pass
+        self._buffer = self._buffer[self._at :]
+        self._at = 0
         return b"".join(found)
 
     def _step(self, found: list[bytes]) -> bool:
-        buffer = self._buffer
         if self._in_trailer:
             return self._trailer()
+        start = self._at
         if self._left:
-            piece = buffer[: self._left]
+            piece = self._buffer[start : start + self._left]
             found.append(piece)
             self._left -= len(piece)
-            self._buffer = buffer[len(piece) :]
+            self._at += len(piece)
             self._closing_line = not self._left
             return bool(piece)
         if self._closing_line:
-            if not b"\r\n".startswith(buffer[:2]):
+            line = self._buffer[start : start + 2]
+            if not b"\r\n".startswith(line):
                 raise RequestError("a chunk that does not end where it should")
-            if len(buffer) < 2:
+            if len(line) < 2:
                 return False
-            self._buffer = buffer[2:]
+            self._at += 2
             self._closing_line = False
             return True
         return self._size_line()
 
     def _size_line(self) -> bool:
-        end = self._buffer.find(b"\n")
-        if end < 0:
-            if len(self._buffer) > _LINE_MAX_BYTES:
+        end = self._buffer.find(b"\n", self._at) + 1
+        if not end:
+            if len(self._buffer) - self._at > _LINE_MAX_BYTES:
                 raise RequestError("a chunk size line without end")
             return False
-        line = self._buffer[: end + 1]
-        match = _SIZE_LINE.fullmatch(line)
-        if match is None or len(line) > _LINE_MAX_BYTES:
+        match = _SIZE_LINE.fullmatch(self._buffer, self._at, end)
+        if match is None or end - self._at > _LINE_MAX_BYTES:
             raise RequestError("not a chunk size")
-        self._buffer = self._buffer[end + 1 :]
+        self._at = end
         self._left = int(match[1], 16)
         self._in_trailer = not self._left
         return True
 
     def _trailer(self) -> bool:
-        if self._buffer.startswith(b"\r\n"):
-            end = 2
+        start = self._at
+        if self._buffer.startswith(b"\r\n", start):
+            end = start + 2
         else:
-            end = self._buffer.find(b"\r\n\r\n") + 4
+            end = self._buffer.find(b"\r\n\r\n", start) + 4
+            if (end if end >= 4 else len(self._buffer)) - start > _TRAILER_MAX_BYTES:
+                raise RequestError("a trailer section without end")
             if end < 4:
-                if len(self._buffer) > _TRAILER_MAX_BYTES:
-                    raise RequestError("a trailer section without end")
                 return False
-        if _TRAILER.fullmatch(self._buffer[:end]) is None:
+        if _TRAILER.fullmatch(self._buffer, start, end) is None:
             raise RequestError("not a trailer section")
-        self._buffer = self._buffer[end:]
+        self._at = end
         self.done = True
         return False

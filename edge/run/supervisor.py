@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ from edge.errors import ConfigError
 from edge.logs import get_logger
 from edge.run.notify import notify
 from edge.run.sockets import listening
+from edge.serve.certificates import check as check_certificates
 from edge.store.layout import Layout
 
 _READY_S = 60.0
@@ -31,6 +33,7 @@ _KILL_AFTER_DRAIN_S = 5.0
 _MANAGER_STOP_S = 20.0
 _BACKOFF_MAX_S = 10.0
 _LIVED_WELL_S = 10.0
+_FAILED_STARTS = 3
 _log = get_logger()
 
 
@@ -44,6 +47,8 @@ class Child:
         self.process: asyncio.subprocess.Process | None = None
         self.is_ready = False
         self.became_ready = asyncio.Event()
+        self.cannot_start = asyncio.Event()
+        """It died again and again, and never was ready."""
         self._supervisor = supervisor
         self._module = module
         self._fds = fds
@@ -55,15 +60,22 @@ class Child:
         loop = asyncio.get_running_loop()
         while not self._supervisor.stopping:
             started = loop.time()
-            await self._start()
-            assert self.process is not None
-            code = await self.process.wait()
-            self.is_ready = False
-            if self._supervisor.is_stopping():
-                break
-            _log.error("process died", role=self.role, pid=self.process.pid, code=code)
-            self._supervisor.restarts += 1
+            try:
+                await self._start()
+            except OSError as error:  # out of processes, memory or descriptors: that may pass
+                _log.error("cannot start process", role=self.role, error=str(error))
+            else:
+                assert self.process is not None
+                code = await self.process.wait()
+                self.is_ready = False
+                if self._supervisor.is_stopping():
+                    break
+                _log.error("process died", role=self.role, pid=self.process.pid, code=code)
+                self._supervisor.restarts += 1
+                self._supervisor.write_roll()
             self._failures = 0 if loop.time() - started > _LIVED_WELL_S else self._failures + 1
+            if self._failures >= _FAILED_STARTS and not self.became_ready.is_set():
+                self.cannot_start.set()
             if self._failures > 1:
                 await asyncio.sleep(min(_BACKOFF_MAX_S, 0.1 * 2.0**self._failures))
         self._supervisor.write_roll()
@@ -72,10 +84,16 @@ class Child:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         config_fd = self._supervisor.config_fd
         arguments = [self._module, *(a.format(config=config_fd, ready=writer) for a in self._arguments)]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *arguments, pass_fds=(config_fd, writer, *self._fds), stdin=asyncio.subprocess.DEVNULL
-        )
-        os.close(writer)
+        fds = (config_fd, writer, *self._fds)
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", *arguments, pass_fds=fds, stdin=asyncio.subprocess.DEVNULL
+            )
+        except OSError:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
         self._supervisor.write_roll()
         asyncio.get_running_loop().add_reader(reader, self._told, reader)
 
@@ -116,6 +134,7 @@ class Supervisor:
         self.config_fd = os.memfd_create("edge-config")
         os.write(self.config_fd, config.model_dump_json().encode())
         self._lock_fd = -1
+        self._listeners: list[socket.socket] = []
 
     async def run(self) -> None:
         """Everything, from start to stop. Raises ConfigError when it cannot begin."""
@@ -123,9 +142,11 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        self._lock()
-        workers, control = self._bind()
         loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
+        check_certificates(self.config.certificates)
+        self._lock()
+        self._check_log()
+        workers, control = self._bind()
         manager_socket = ipc.listen(self.layout.manager_socket)
         manager = Child(
             self,
@@ -138,19 +159,23 @@ class Supervisor:
         keepers = [loop.create_task(manager.keep())]
         try:
             await self._ready([manager], stop)
-            for index, sockets in enumerate(workers):
+            for index, sockets in enumerate(workers if not stop.is_set() else ()):
                 fds = tuple(sock.fileno() for sock in sockets)
                 arguments = (str(index), "{config}", "{ready}", *map(str, fds))
                 worker = Child(self, f"worker-{index}", "edge.run.worker", fds, arguments)
                 self.children.append(worker)
                 keepers.append(loop.create_task(worker.keep()))
             await self._ready(self.children[1:], stop)
-            notify(READY=1, STATUS=f"serving with {len(workers)} workers")
-            addresses = ", ".join(listener.address for listener in self.config.listeners)
-            _log.info("serving", listen=addresses, control=self.config.control.address, workers=len(workers))
+            if not stop.is_set():
+                self._tell_ready(len(workers))
             await stop.wait()
         finally:
             await self._stop(keepers)
+
+    def _tell_ready(self, workers: int) -> None:
+        notify(READY=1, STATUS=f"serving with {workers} workers")
+        addresses = ", ".join(listener.address for listener in self.config.listeners)
+        _log.info("serving", listen=addresses, control=self.config.control.address, workers=workers)
 
     def _lock(self) -> None:
         """Two daemons on one store would destroy it."""
@@ -166,6 +191,16 @@ class Supervisor:
             if name.endswith(".page"):
                 os.unlink(os.path.join(self.layout.run, name))
 
+    def _check_log(self) -> None:
+        """A log that cannot be written is found at the start, and not by workers that serve without one."""
+        path = self.config.log.access
+        if path is None or path == "-" or stat.S_ISFIFO(os.stat(path).st_mode if os.path.exists(path) else 0):
+            return
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        except OSError as error:
+            raise ConfigError([f"log.access: {path}: {error.strerror}"]) from error
+
     def _bind(self) -> tuple[list[list[socket.socket]], socket.socket]:
         count = self.config.workers or len(os.sched_getaffinity(0))
         share = count > 1
@@ -176,21 +211,23 @@ class Supervisor:
             [listening(listener.address, listener.backlog, share=share) for listener in self.config.listeners]
             for _ in range(count)
         ]
+        self._listeners = [sock for sockets in workers for sock in sockets]
         return workers, listening(self.config.control.address, 128, share=False)
 
     async def _ready(self, children: Sequence[Child], stop: asyncio.Event) -> None:
         """Wait until all of them are, or until we are told to stop."""
         waiting = {asyncio.create_task(child.became_ready.wait()) for child in children}
-        stopped = asyncio.create_task(stop.wait())
-        until = asyncio.get_running_loop().time() + _READY_S
-        while waiting and not stopped.done() and (left_s := until - asyncio.get_running_loop().time()) > 0:
-            done, _ = await asyncio.wait(waiting | {stopped}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            waiting -= done
-        for task in waiting | {stopped}:
+        ends = {asyncio.create_task(event.wait()) for event in (stop, *(child.cannot_start for child in children))}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_S):
+                while waiting and not any(end.done() for end in ends):
+                    done, _ = await asyncio.wait(waiting | ends, return_when=asyncio.FIRST_COMPLETED)
+                    waiting -= done
+        for task in waiting | ends:
             task.cancel()
         if waiting and not stop.is_set():
-            names = ", ".join(child.role for child in children if not child.is_ready)
-            raise ConfigError([f"not ready after {_READY_S:g} s: {names}"])
+            names = ", ".join(child.role for child in children if not child.became_ready.is_set())
+            raise ConfigError([f"did not become ready: {names}; the log above says why"])
 
     def is_stopping(self) -> bool:
         return self.stopping
@@ -208,12 +245,16 @@ class Supervisor:
 
     def _reopen_logs(self) -> None:
         for child in self.children[1:]:
-            child.signal(signal.SIGUSR1)
+            if child.is_ready:  # before that it has no handler, and opens the log anyway
+                child.signal(signal.SIGUSR1)
 
     async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
         self.stopping = True
         self.write_roll()
         notify(STOPPING=1)
+        # refused at once, instead of waiting in a queue that nobody empties
+        for listener in self._listeners:
+            listener.close()
         workers = self.children[1:]
         for worker in workers:
             worker.signal(signal.SIGTERM)

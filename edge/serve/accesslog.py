@@ -1,19 +1,24 @@
 """Counting and the access log: off the hot path, in batches.
 
 A response leaves one tuple behind. Twice a second they become counters, popularity and lines of JSON; a thread writes
-the lines, and when the disk is too slow for it lines are dropped and counted: no response waits for a log.
+the lines, and what a disk refuses or a pipe's reader does not take in time is dropped and counted: no response waits
+for a log.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
+import stat
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edge.http.head import Block
+from edge.logs import get_logger
 from edge.metrics import FIRST_BYTE, LOG_LINES_DROPPED, REQUESTS, RESPONSE_BYTES, Page
 from edge.serve.objects import OpenObject
 from edge.terms import Outcome, Source
@@ -26,6 +31,8 @@ Entry = tuple[float, str, Block, bytes, bytes, int, int, Outcome, Source, float,
 """Time, client, fields, method, target, status, body bytes, outcome, source, first byte, duration, object, reason."""
 
 _BATCHES_WAITING_MAX = 8
+_PIPE_WAIT_MS = 500
+_log = get_logger()
 _HOT_HITS = 2.0
 _encode = msgspec.json.encode
 
@@ -39,39 +46,45 @@ class AccessLog:
         self._misses = misses
         self._cells: dict[tuple[Outcome, Source, int], tuple[int, int, int]] = {}
         self._thread = ThreadPoolExecutor(1, "access-log")
-        self._writing: set[Future[None]] = set()
+        self._writing: set[Future[int]] = set()
+        self._is_torn = False
+        """The last line was not written to its end. The thread's own."""
         self._fd = -1
-        if path is not None:
-            self._fd = self._open(path)
-
-    @staticmethod
-    def _open(path: str) -> int:
-        if path == "-":
-            return os.dup(1)
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self.reopen()
 
     def reopen(self) -> None:
         """After a rotation: the next lines go to a new file of the same name."""
         if self._path is None:
             return
-        fresh = self._open(self._path)
+        try:
+            fresh = _open(self._path)
+        except OSError as error:
+            _log.error("cannot open the access log", path=self._path, error=str(error))
+            return
         old, self._fd = self._fd, fresh
-        self._thread.submit(os.close, old)
+        if old >= 0:
+            self._thread.submit(os.close, old)
 
     def flush(self, now_s: int) -> None:
         """Count what was answered since the last time, and hand its lines to the thread."""
+        if self._writing:
+            self._count_dropped()
         entries, self.entries = self.entries, []
         if not entries:
             return
         self._count(entries, now_s)
-        if self._fd < 0:
+        if self._path is None:
             return
-        self._writing = {batch for batch in self._writing if not batch.done()}
-        if len(self._writing) >= _BATCHES_WAITING_MAX:
+        if self._fd < 0 or len(self._writing) >= _BATCHES_WAITING_MAX:
             self._page.add(LOG_LINES_DROPPED, len(entries))
             return
-        lines = [_line(*entry) for entry in entries]
-        self._writing.add(self._thread.submit(self._write, self._fd, "".join(lines).encode("latin-1"), len(lines)))
+        data = "".join([_line(*entry) for entry in entries]).encode("latin-1")
+        self._writing.add(self._thread.submit(self._write, self._fd, data))
+
+    def _count_dropped(self) -> None:
+        done = {batch for batch in self._writing if batch.done()}
+        self._writing -= done
+        self._page.add(LOG_LINES_DROPPED, sum(batch.result() for batch in done))
 
     def _count(self, entries: list[Entry], now_s: int) -> None:
         cells = self._page.cells
@@ -80,7 +93,7 @@ class AccessLog:
             found = self._cells.get((outcome, source, status))
             if found is None:
                 found = self._cells[(outcome, source, status)] = (
-                    REQUESTS.cell(outcome, source, f"{min(max(status // 100, 1), 5)}xx"),
+                    REQUESTS.cell(outcome, source, f"{min(status // 100, 5) or 4}xx"),  # 0: the client did not wait
                     RESPONSE_BYTES.cell(source),
                     FIRST_BYTE.cell(source),
                 )
@@ -99,18 +112,56 @@ class AccessLog:
             if not opened.is_memory and slots.hits(opened.record.slot, now_s) >= _HOT_HITS:
                 self._misses.hot(opened)
 
-    def _write(self, fd: int, data: bytes, lines: int) -> None:
+    def _write(self, fd: int, data: bytes) -> int:
+        """In the thread: how many lines could not be written."""
+        left = b"\n" + data if self._is_torn else data
+        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         try:
-            while data:
-                data = data[os.write(fd, data) :]
+            for piece in (left,) if is_file else _pieces(left):
+                rest = piece
+                while rest:
+                    if not is_file and not _is_writable(fd):
+                        raise BlockingIOError
+                    written = os.write(fd, rest)
+                    self._is_torn = rest[written - 1 : written] != b"\n"
+                    rest, left = rest[written:], left[written:]
         except OSError:
-            self._page.add(LOG_LINES_DROPPED, lines)
+            return left.count(b"\n")
+        return 0
 
     async def close(self) -> None:
         """Write what is left."""
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+        self._count_dropped()
         if self._fd >= 0:
             os.close(self._fd)
+
+
+def _open(path: str) -> int:
+    if path == "-":
+        return os.dup(1)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):
+            flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC  # to write only, the open would wait for a reader
+    except FileNotFoundError:
+        pass
+    return os.open(path, flags, 0o640)
+
+
+def _is_writable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(_PIPE_WAIT_MS))
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """Whole lines, as many as a pipe takes at once: other workers write to the same one."""
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1 or data.find(b"\n", start) + 1 or len(data)
+        yield data[start:end]
+        start = end
 
 
 def _line(

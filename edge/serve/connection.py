@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge.errors import EdgeError, HeadTooLarge, MethodNotAllowed, RequestError, TargetTooLong, UnknownMethod
@@ -85,7 +86,7 @@ class Connection:
         self.sock = sock
         self.fd = sock.fileno()
         self.peer = peer
-        self.send = sock.send
+        self.send: Callable[[bytes | memoryview, int], int] = sock.send
         self._receive = sock.recv
         self.monotonic = worker.clock.monotonic
         self.page = worker.page
@@ -123,6 +124,13 @@ class Connection:
         except OSError:
             self.client_left()
             return
+        if data:
+            self.received(data)
+        else:
+            self._ended()
+
+    def received(self, data: bytes) -> None:
+        """Bytes of requests; the usual case, a lone GET of what is open, is over here."""
         if not self.buffer and not self.delivery.is_busy:
             match = _match_get(data)
             if match is not None:
@@ -140,9 +148,7 @@ class Connection:
                     ):
                         self._hit(block, match[1], opened)
                         return
-        if not data:
-            self._ended()
-        elif self.upload is not None and not self.upload.is_complete:
+        if self.upload is not None:
             self.upload.feed(data)
         elif self.delivery.is_busy:
             self.buffer += data
@@ -235,7 +241,7 @@ class Connection:
             if opened.body is not None:
                 done = size if sent == len(data) else 0
             elif sent == len(data) and opened.is_memory:
-                done = _sendfile(self.fd, opened.fd, opened.body_offset, size if size < _TURN else _TURN)
+                done = self.send_body(opened.fd, opened.body_offset, size if size < _TURN else _TURN)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
@@ -386,6 +392,15 @@ class Connection:
         )
 
     # writing
+
+    @property
+    def is_established(self) -> bool:
+        """Whether requests may come; over TLS, once the handshake is over."""
+        return True
+
+    def send_body(self, fd: int, offset: int, count: int) -> int:
+        """Send bytes of a file, as many as the socket takes; OSError as the system gives it."""
+        return _sendfile(self.fd, fd, offset, count)
 
     def await_writable(self) -> None:
         if not self._is_writing and self.fd >= 0:

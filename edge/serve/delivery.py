@@ -23,7 +23,6 @@ from edge.terms import Outcome, Reason, Source
 if TYPE_CHECKING:
     from edge.serve.connection import Connection
 
-_sendfile = os.sendfile
 _RESIDENT_S = 1.0
 _CHUNK_BYTES = 128 << 10
 _GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT, errno.ENOTCONN, errno.EBADF))
@@ -184,7 +183,7 @@ class Delivery:
             return
         connection = self.connection
         try:
-            sent = _sendfile(connection.fd, opened.fd, opened.body_offset + position, count)
+            sent = connection.send_body(opened.fd, opened.body_offset + position, count)
         except (BlockingIOError, InterruptedError):
             connection.await_writable()
             return

@@ -33,7 +33,7 @@ class Upload:
         connection = self._connection
         if connection.block.expects_continue and not connection.buffer:
             try:
-                connection.send(CONTINUE)
+                connection.send(CONTINUE, 0)
             except OSError:
                 connection.client_left()
                 return

@@ -22,10 +22,12 @@ from edge.metrics import (
     Page,
 )
 from edge.serve.accesslog import AccessLog
+from edge.serve.certificates import Certificates
 from edge.serve.connection import Connection
 from edge.serve.misses import Misses
 from edge.serve.objects import HotTable
 from edge.serve.router import Router
+from edge.serve.secure import SecureConnection
 from edge.store.layout import Layout
 from edge.store.reader import StoreReader
 from edge.terms import Reason
@@ -59,6 +61,7 @@ class Worker:
         self.now_s = clock.monotonic()
         """Monotonic time, as coarse: what patience is reckoned with."""
         self._listeners = listeners
+        self._certificates = Certificates(config.certificates) if config.certificates else None
         self._connections: set[Connection] = set()
         self._ticks = 0
         self._accepted = 0
@@ -67,13 +70,14 @@ class Worker:
     def start(self) -> None:
         self.misses.connect()
         self._tick()
-        for listener in self._listeners:
+        for listener, configured in zip(self._listeners, self.config.listeners, strict=True):
+            certificates = self._certificates if configured.tls else None
             listener.setblocking(False)
-            self.loop.add_reader(listener.fileno(), self._accept, listener)
+            self.loop.add_reader(listener.fileno(), self._accept, listener, certificates)
 
     # connections
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, certificates: Certificates | None) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 sock, address = listener.accept()
@@ -82,7 +86,7 @@ class Worker:
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                     raise
-                self._pause_accepting(listener, error)
+                self._pause_accepting(listener, certificates, error)
                 return
             if len(self._connections) >= self.config.limits.connections:
                 self.page.add(CONNECTIONS_REFUSED)
@@ -92,18 +96,22 @@ class Worker:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.page.add(CONNECTIONS_ACCEPTED)
-            self._connections.add(Connection(self, sock, address[0] if isinstance(address, tuple) else "unix"))
+            peer = address[0] if isinstance(address, tuple) else "unix"
+            if certificates is None:
+                self._connections.add(Connection(self, sock, peer))
+            else:
+                self._connections.add(SecureConnection(self, sock, peer, certificates.context))
 
-    def _pause_accepting(self, listener: socket.socket, error: OSError) -> None:
+    def _pause_accepting(self, listener: socket.socket, certificates: Certificates | None, error: OSError) -> None:
         """Out of descriptors or memory: the queue keeps the clients until something is freed."""
         self.page.error(Reason.OVERLOADED)
         _log.error("cannot accept", error=str(error))
         self.loop.remove_reader(listener.fileno())
-        self.loop.call_later(_OUT_OF_FILES_PAUSE_S, self._resume_accepting, listener)
+        self.loop.call_later(_OUT_OF_FILES_PAUSE_S, self._resume_accepting, listener, certificates)
 
-    def _resume_accepting(self, listener: socket.socket) -> None:
+    def _resume_accepting(self, listener: socket.socket, certificates: Certificates | None) -> None:
         if self.accepts:
-            self.loop.add_reader(listener.fileno(), self._accept, listener)
+            self.loop.add_reader(listener.fileno(), self._accept, listener, certificates)
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -120,6 +128,8 @@ class Worker:
             self.flush()
         if self._ticks % _TICKS_A_SWEEP == 0:
             self.hot.sweep()
+            if self._certificates is not None:
+                self._certificates.reload_if_changed()
             self.misses.sweep()
             self._leave_the_idle()
             page = self.page
@@ -146,7 +156,11 @@ class Worker:
                 is_patient = delivery.is_waiting and (upload is None or not upload.awaits_client)
                 if not is_patient and age_s > limits.send_timeout:
                     connection.break_off(Reason.CLIENT_TOO_SLOW)
-            elif age_s > (limits.head_timeout if connection.buffer else limits.idle_timeout) or not self.accepts:
+            elif (
+                age_s
+                > (limits.head_timeout if connection.buffer or not connection.is_established else limits.idle_timeout)
+                or not self.accepts
+            ):
                 connection.close()
 
     # the end
