@@ -53,6 +53,8 @@ class Channel(Generic[In]):
         if not self.open:
             return
         data = self._encoder.encode(message)
+        if len(data) > MESSAGE_MAX_BYTES or len(descriptors) > _DESCRIPTORS_MAX:
+            raise ValueError(f"a message of {len(data)} bytes and {len(descriptors)} descriptors")
         if self._queue:
             self._queue.append((data, tuple(os.dup(fd) for fd in descriptors)))
             return
@@ -111,7 +113,14 @@ class Channel(Generic[In]):
                 return
             for fd in descriptors:
                 os.set_inheritable(fd, False)
-            self._receive(self._decoder.decode(data), descriptors)
+            try:
+                message = self._decoder.decode(data)
+            except msgspec.MsgspecError:  # not one of ours
+                for fd in descriptors:
+                    os.close(fd)
+                self._lost()
+                return
+            self._receive(message, descriptors)
             if not self.open:
                 return
 

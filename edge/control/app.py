@@ -49,6 +49,7 @@ class Control:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         """Every metric of every process, for Prometheus."""
+        await self.processes.refresh()
         generate, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=generate(self._registry), headers={"Content-Type": content_type})
 
@@ -58,6 +59,7 @@ class Control:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         """Whether the box should get traffic; if not, why."""
+        await self.processes.refresh()
         reasons = self.processes.not_ready()
         return web.Response(
             text="".join(f"{reason}\n" for reason in reasons or ["ready"]), status=503 if reasons else 200
@@ -65,6 +67,7 @@ class Control:
 
     async def _status(self, _: web.Request) -> web.Response:
         """What there is to know, as JSON."""
+        await self.processes.refresh()
         return web.json_response(status(self))
 
     async def _index(self, _: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import aiofiles
 import msgspec
 
 from edge.clock import Clock
@@ -35,13 +36,15 @@ class Processes:
         self._clock = clock
         self._supervisor = supervisor
         self._pages: dict[str, Page] = {}
+        self._roll = Roll([])
 
-    def roll(self) -> Roll:
+    async def refresh(self) -> None:
+        """Read the supervisor's list anew; what follows answers from it."""
         try:
-            with open(self._layout.roll, "rb") as file:
-                return msgspec.json.decode(file.read(), type=Roll)
+            async with aiofiles.open(self._layout.roll, "rb") as file:
+                self._roll = msgspec.json.decode(await file.read(), type=Roll)
         except (OSError, msgspec.DecodeError):
-            return Roll([])
+            self._roll = Roll([])
 
     def pages(self) -> list[Page]:
         """The pages of all roles there have been since the daemon started."""
@@ -51,11 +54,11 @@ class Processes:
         return list(self._pages.values())
 
     def restarts(self) -> int:
-        return self.roll().restarts
+        return self._roll.restarts
 
     def not_ready(self) -> list[str]:
         """Why the box should get no traffic; empty: it should."""
-        roll = self.roll()
+        roll = self._roll
         if roll.draining:
             return ["draining"]
         workers = [process for process in roll.processes if process.role.startswith("worker")]
@@ -73,7 +76,7 @@ class Processes:
         return reasons
 
     def describe(self) -> list[dict[str, Any]]:
-        roll = self.roll()
+        roll = self._roll
         told = [{"role": "supervisor", "pid": self._supervisor}]
         for process in roll.processes:
             role, _, index = process.role.partition("-")

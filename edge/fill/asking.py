@@ -8,7 +8,7 @@ from typing import NamedTuple
 from edge.fill.messages import Pair, Want
 from edge.http.fields import Fields, end_to_end
 from edge.http.ranges import parse_content_range
-from edge.http.storable import partial_storable, storability
+from edge.http.storable import NoStoreReason, partial_storable, storability
 from edge.http.vary import VaryStar, vary_names
 
 _OURS = frozenset(
@@ -67,6 +67,11 @@ def first_ask(start: int | None, end: int | None, slice_size: int) -> Asked:
     return Asked(first, None if end is None else -(-end // slice_size) * slice_size)
 
 
+def lower_ask(asked: Asked, slice_size: int) -> Asked:
+    """What to ask for when nothing of `asked` exists: the beginning, or all when not even that does."""
+    return Asked(0, None) if asked.suffix is None and asked.start == 0 else Asked(0, slice_size)
+
+
 def wanted_span(want: Want, size: int) -> tuple[int, int]:
     """The bytes of a body of known size that a client wants; empty where the range lies behind its end."""
     if want.start is None:
@@ -87,6 +92,8 @@ class Meaning(Enum):
     PASS = "pass"  # noqa: S105 - a verb
     NO_RANGES = "no_ranges"
     """A part that cannot be stored, of a body that this client wants otherwise: ask again as the client did."""
+    BEYOND = "beyond"
+    """The object has nothing of what was asked for: its beginning tells its length, and what each client gets."""
     BROKEN = "broken"
 
 
@@ -98,6 +105,8 @@ class Answer(NamedTuple):
     size: int = -1
     status: int = 200
     why: str = ""
+    is_personal: bool = False
+    """It is the client that makes the answer one for itself; others may get one to share."""
 
 
 def interpret(
@@ -109,9 +118,13 @@ def interpret(
     length = _length(response)
     if status == 206:
         return _interpret_part(asked, request, response, default_s, length)
-    verdict = storability("GET", status, request, response, default_s=default_s)
+    if status == 416 and not asked.is_whole:
+        return Answer(Meaning.BEYOND)
+    # a cookie is one viewer's: what sets one is shared with nobody
+    verdict = storability("GET", status, request, response, default_s=default_s, refuse_set_cookie=True)
     if not verdict.storable:
-        return Answer(Meaning.PASS, status=status, why=str(verdict.reason))
+        is_personal = verdict.reason is NoStoreReason.AUTHORIZATION
+        return Answer(Meaning.PASS, status=status, why=str(verdict.reason), is_personal=is_personal)
     if not varies_only_by_coding(response):
         return Answer(Meaning.PASS, status=status, why="vary")
     if length is None and "transfer-encoding" not in response:
@@ -135,10 +148,9 @@ def _interpret_part(
         is_right = part.start == asked.start and part.end == min(part.size, asked.end or part.size)
     if not is_right:
         return Answer(Meaning.BROKEN, why="another range than was asked for")
-    if not partial_storable("GET", request, response, default_s=default_s).storable or not varies_only_by_coding(
-        response
-    ):
-        return Answer(Meaning.NO_RANGES)
+    verdict = partial_storable("GET", request, response, default_s=default_s, refuse_set_cookie=True)
+    if not verdict.storable or not varies_only_by_coding(response):
+        return Answer(Meaning.NO_RANGES, is_personal=verdict.reason is NoStoreReason.AUTHORIZATION)
     return Answer(Meaning.STORE, part.start, part.end, part.size)
 
 

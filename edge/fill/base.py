@@ -19,11 +19,19 @@ from edge.metrics import Page
 from edge.store.tiers import Store
 
 if TYPE_CHECKING:
-    from edge.fill.flight import Client, Follower
+    from edge.fill.follower import Client, Follower
 
 _BYPASSED_MAX = 100_000
 _BACKOFF_S = (0.0, 0.1, 0.4, 1.0, 2.0)
 _log = get_logger()
+
+
+def as_edge_error(error: Exception) -> EdgeError:
+    """What nobody foresaw is our own fault; whoever waits is told all the same."""
+    if isinstance(error, EdgeError):
+        return error
+    _log.error("not foreseen", exc_info=error)
+    return EdgeError(f"{type(error).__name__}: {error}")
 
 
 class Base:
@@ -34,7 +42,9 @@ class Base:
         self.store = store
         self.origins = origins
         self.dispatch: Callable[[Sequence[Follower]], None] = lambda _: None
-        """Send followers on their way again; set by Flights."""
+        """Begin again with what followers want; set by Flights."""
+        self.pass_each: Callable[[Sequence[Follower]], None] = lambda _: None
+        """Let each of them ask the origin for itself; set by Flights."""
         self._sites = {site.name: site for site in config.sites}
         self._bypassed: TTLCache[bytes, bool] = TTLCache(
             _BYPASSED_MAX, config.fill.bypass_memory, timer=clock.monotonic

@@ -58,6 +58,8 @@ class Fetch:
         failures = 0
         if self.broken is not None:
             failures = 1
+            if failures >= base.config.fill.attempts:
+                raise self.broken
             self._check_resumable(self.broken)
         while not self._done():
             if failures:
@@ -108,6 +110,8 @@ class Fetch:
             part = parse_content_range(response.fields.combined("content-range") or "")
             if part is None or part.start != asked.start or part.end is None or (asked.end or part.end) < part.end:
                 raise OriginError("another range than was asked for", Reason.ORIGIN_RANGE)
+            if response.length not in (None, part.end - part.start):
+                raise OriginError("Content-Length and Content-Range disagree", Reason.ORIGIN_RANGE)
             if part.size == record.size and same:
                 self.skip = 0
                 return

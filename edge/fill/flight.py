@@ -5,7 +5,8 @@ Life of a flight:
     phase      what is so                                   who may join
     asking     a request is at the origin, no head yet      anyone: waits for the head
     filling    the object file is there, fetches run        anyone: is opened at once, missing slices are fetched
-    ended      no fetch runs                                nobody: the next request looks in the store first
+    landing    it failed, its fetches come to an end        nobody: who comes waits for the end, and begins again
+    ended      no fetch runs, or only one client is served  nobody: the next request looks in the store first
 
 Single flight: worker A and worker B ask for the same cold object.
 
@@ -20,47 +21,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Protocol
-
-import msgspec
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from edge.config import Site
 from edge.errors import DiskError, EdgeError, OriginChanged, OriginError
-from edge.fill.asking import Answer, Asked, Meaning, first_ask, interpret, shared_fields, wanted_span
-from edge.fill.base import Base
+from edge.fill.asking import Answer, Asked, Meaning, first_ask, interpret, lower_ask, shared_fields, wanted_span
+from edge.fill.base import Base, as_edge_error
 from edge.fill.fetch import Fetch
-from edge.fill.messages import Arrived, Failed, Landed, Opened, Want
+from edge.fill.follower import Client, Follower, same_object
+from edge.fill.gaps import fetches_for
+from edge.fill.messages import Arrived, Failed, Landed, Opened
 from edge.fill.origin import OriginResponse
 from edge.fill.passing import pass_response
-from edge.fill.records import draft_record, freshened_record
+from edge.fill.records import contradicts, draft_record, freshened_record
 from edge.http.fields import Fields
-from edge.http.validators import Validators, strongest
+from edge.http.validators import strongest
 from edge.metrics import FILLS, REVALIDATIONS
 from edge.store.record import Record
 from edge.store.writer import ObjectWriter
 from edge.terms import Outcome, Reason
-
-
-class Client(Protocol):
-    """A worker, as the manager sees it."""
-
-    def send(self, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None: ...
-
-
-class Follower:
-    """One request that a flight answers."""
-
-    __slots__ = ("client", "end", "is_open", "start", "want")
-
-    def __init__(self, client: Client, want: Want) -> None:
-        self.client = client
-        self.want = want
-        self.is_open = False
-        self.start = 0
-        self.end: int | None = None
-
-    def fail(self, error: EdgeError) -> None:
-        self.client.send(Failed(self.want.id, error.status, error.reason))
 
 
 class Flight:
@@ -82,27 +62,39 @@ class Flight:
         self._read_fd = -1
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: EdgeError | None = None
+        self._is_settling = False
+        self._late: list[Follower] = []
+        """Who came while it was landing."""
         self.fields = shared_fields(first.want.fields)
 
     # followers
 
+    @property
+    def is_landing(self) -> bool:
+        return self._is_settling or self._failure is not None
+
     def join(self, follower: Follower) -> None:
+        if self.is_landing:
+            self._late.append(follower)
+            return
         self.followers.append(follower)
         if self.writer is not None:
             self._open(follower)
 
     def leave(self, client: Client, request: int) -> bool:
         """A client needs no more; whether it was one of ours."""
-        for follower in self.followers:
-            if follower.want.id == request and follower.client is client:
-                self.followers.remove(follower)
-                self._shorten()
-                return True
+        for followers in (self.followers, self._late):
+            for follower in followers:
+                if follower.want.id == request and follower.client is client:
+                    followers.remove(follower)
+                    self._shorten()
+                    return True
         return False
 
     def leave_all(self, client: Client) -> None:
         """A worker is gone, and its clients with it."""
         self.followers = [follower for follower in self.followers if follower.client is not client]
+        self._late = [follower for follower in self._late if follower.client is not client]
         self._shorten()
 
     def _shorten(self) -> None:
@@ -122,15 +114,25 @@ class Flight:
                 await self._ask()
             while self._tasks:
                 await asyncio.wait(self._tasks)
-        except EdgeError as error:
-            self._failure = error
+        except Exception as error:
+            self._fail(error)
         finally:
-            self.ended = True
+            self._is_settling = True
             for task in self._tasks:
                 task.cancel()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
             self._land()
 
+    def _fail(self, error: Exception) -> None:
+        """The first failure is what the followers are told; what else runs is of no use now."""
+        if self._failure is None:
+            self._failure = as_edge_error(error)
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+
     def _land(self) -> None:
+        self.ended = True
         failure = self._failure
         if failure is not None:
             self.base.failed(failure, self.want.url, self.site.name)
@@ -146,14 +148,16 @@ class Flight:
             for follower in self.followers:
                 if not follower.is_open:
                     follower.fail(failure)
+        late, self._late = self._late, []
+        self.base.dispatch(late)
 
-    async def _ask(self) -> None:
+    async def _ask(self, asked: Asked | None = None) -> None:
         """Ask the origin until it answers; an answer that is stored is received to its end."""
         fill = self.base.config.fill
         want = self.want
         stored = self._record
         conditions = strongest(Fields(stored.fields)).conditional_fields() if stored is not None else ()
-        asked = first_ask(want.start, want.end, fill.slice_size)
+        asked = asked or first_ask(want.start, want.end, fill.slice_size)
         for attempt in range(fill.attempts):
             if attempt:
                 await asyncio.sleep(self.base.backoff_s(attempt))
@@ -182,20 +186,41 @@ class Flight:
                 raise OriginError(f"{answer.why} (status {response.status})", Reason.ORIGIN_PROTOCOL)
             case Meaning.NOT_MODIFIED:
                 assert stored is not None
-                self.base.page.add(REVALIDATIONS)
-                record = freshened_record(stored, response, default_s)
-                self.base.store.publish(self.key, record, stored)
-                await self._resume(record, Outcome.REVALIDATED)
+                await self._revalidated(stored, response, default_s)
             case Meaning.STORE:
                 await self._store(answer, response, default_s)
+            case Meaning.BEYOND:
+                await self._ask(lower_ask(asked, self.base.config.fill.slice_size))
             case Meaning.NO_RANGES:
-                await self._pass_all()
+                self._pass_all(is_personal=answer.is_personal)
             case Meaning.PASS:
-                await self._hand_over(response)
+                await self._hand_over(response, is_personal=answer.is_personal)
 
-    async def _hand_over(self, response: OriginResponse) -> None:
-        """An answer for one: the client that asked has it; the others ask for themselves, now and for a while."""
+    async def _revalidated(self, stored: Record, response: OriginResponse, default_s: float | None) -> None:
+        """What is stored is still true, if it is still there and it is what the origin speaks of."""
+        before = self._current(stored)
+        if before is None or contradicts(stored, response):
+            self._let_go_of_stored()
+            self._record = None
+            await self._ask()
+            return
+        self.base.page.add(REVALIDATIONS)
+        self._record = freshened_record(before, response, default_s)
+        self.base.store.publish(self.key, self._record, before)
+        await self._resume(self._record, Outcome.REVALIDATED)
+
+    def _only_one(self) -> list[Follower]:
+        """Nobody may join any more; who remains can be given an answer with a head of its own."""
+        self.ended = True
         followers, self.followers = self.followers, []
+        for follower in followers:
+            if follower.want.continues is not None:
+                follower.fail(OriginChanged("what was begun cannot be had any more"))
+        return [follower for follower in followers if follower.want.continues is None]
+
+    async def _hand_over(self, response: OriginResponse, *, is_personal: bool = False) -> None:
+        """An answer for one: the client that asked has it; the others ask for themselves, now and for a while."""
+        followers = self._only_one()
         if response.status >= 500:
             # an error says nothing of the object, and a herd must not follow the first to a failing origin
             error = OriginError(f"the origin answered {response.status}", Reason.ORIGIN_STATUS)
@@ -203,22 +228,34 @@ class Flight:
             for follower in followers[1:]:
                 follower.client.send(Failed(follower.want.id, response.status, Reason.ORIGIN_STATUS))
         else:
-            self._let_go_of_stored()
-            self.base.remember_bypass(self.key)
-            self.base.dispatch(followers[1:])
+            self._send_off(followers[1:], is_personal=is_personal)
         for follower in followers[:1]:
             await pass_response(self.base, follower.client, follower.want, response)
 
-    async def _pass_all(self) -> None:
+    def _pass_all(self, *, is_personal: bool = False) -> None:
         """Every client asks for itself, as it asked us."""
-        self._let_go_of_stored()
-        self.base.remember_bypass(self.key)
-        followers, self.followers = self.followers, []
-        self.base.dispatch(followers)
+        followers = self._only_one()
+        self.base.pass_each(followers[:1])
+        self._send_off(followers[1:], is_personal=is_personal)
+
+    def _send_off(self, followers: Sequence[Follower], *, is_personal: bool) -> None:
+        """These followers get none of our answer: it is for one, or it was only so for the one that asked."""
+        if not is_personal:
+            self._let_go_of_stored()
+            self.base.remember_bypass(self.key)
+            self.base.pass_each(followers)
+            return
+        self.base.pass_each([follower for follower in followers if follower.is_authorized])
+        self.base.dispatch([follower for follower in followers if not follower.is_authorized])
+
+    def _current(self, record: Record) -> Record | None:
+        """A stored object as it stands now: it may have been moved since we looked, or be gone."""
+        found = self.base.store.index.get(self.key)
+        return found if found is not None and found.generation == record.generation else None
 
     def _let_go_of_stored(self) -> None:
-        if self._record is not None and self.base.store.index.get(self.key) == self._record:
-            self.base.store.drop(self.key, self._record)
+        if self._record is not None and (current := self._current(self._record)) is not None:
+            self.base.store.drop(self.key, current)
 
     # filling
 
@@ -231,7 +268,10 @@ class Flight:
         except EdgeError as error:
             # no place to keep it is no reason not to serve it
             self.base.failed(error, self.want.url, self.site.name)
-            await (self._pass_all() if response.status == 206 else self._hand_over(response))
+            if response.status == 206:
+                self._pass_all()
+            else:
+                await self._hand_over(response)
             return
         self._let_go_of_stored()
         self.base.page.add(FILLS)
@@ -243,16 +283,24 @@ class Flight:
         fetch.skip = first - answer.start
         self._enlist(fetch)
         self._open_all()
+        await asyncio.wait((self._task(self._receive(fetch, response)),))
+        if fetch.broken is not None and not self.is_landing:
+            self._task(self._fetch(fetch))
+
+    async def _receive(self, fetch: Fetch, response: OriginResponse) -> None:
+        """The body of the first answer; where it breaks, the fetch stays enlisted, to be resumed."""
         try:
             await fetch.receive(response)
         except OriginError as error:
             fetch.broken = error
-            self._task(fetch)
-        else:
-            self.fetches.remove(fetch)
+            return
+        except Exception as error:
+            self._fail(error)
+        self.fetches.remove(fetch)
 
     async def _resume(self, record: Record, outcome: Outcome) -> None:
         """Go on with a stored object: all that is missing of what is wanted is fetched."""
+        record = self._current(record) or record
         disk = self.base.store.disk_of(record)
         self._outcome = outcome
         try:
@@ -282,6 +330,7 @@ class Flight:
     def _open_all(self) -> None:
         for follower in list(self.followers):
             self._open(follower)
+        self._shorten()  # all may have left before the head came
 
     def _open(self, follower: Follower) -> None:
         """Hand the file to a client, and see to it that what it wants is on its way."""
@@ -312,30 +361,16 @@ class Flight:
         assert writer is not None
         assert writer.held is not None
         size, slice_size = writer.record.size, writer.record.slice_size
-        for first, last in writer.held.missing(start, end):
-            begin, stop = first * slice_size, min(last * slice_size, size)
-            for fetch in sorted(self.fetches, key=lambda one: one.start):
-                assert fetch.end is not None
-                if fetch.end <= begin or fetch.start >= stop:
-                    continue
-                if fetch.start > begin:
-                    self._start(begin, fetch.start)
-                    begin = fetch.start
-                if begin - fetch.position > self.base.config.fill.reach:
-                    # too far ahead to wait: the running fetch ends where the new one begins
-                    fetch.end, far_end = begin, fetch.end
-                    self._start(begin, far_end, reserve=False)
-                    begin = far_end
-                else:
-                    begin = fetch.end
-            if begin < stop:
-                self._start(begin, stop)
+        gaps = [(first * slice_size, min(last * slice_size, size)) for first, last in writer.held.missing(start, end)]
+        # parts can only be joined by a strong validator: without one all wait for the one fetch
+        reach = self.base.config.fill.reach if writer.parts else None
+        for new in fetches_for(gaps, self.fetches, reach=reach):
+            if new.cuts is not None:
+                new.cuts.end = new.start
+            fetch = Fetch(self, new.start, new.end)
+            self._enlist(fetch, reserve=new.cuts is None)
+            self._task(self._fetch(fetch))
         self._shorten()
-
-    def _start(self, start: int, end: int, *, reserve: bool = True) -> None:
-        fetch = Fetch(self, start, end)
-        self._enlist(fetch, reserve=reserve)
-        self._task(fetch)
 
     def _enlist(self, fetch: Fetch, *, reserve: bool = True) -> None:
         assert self.writer is not None
@@ -343,18 +378,17 @@ class Flight:
         if fetch.end is not None and reserve:
             self.writer.reserve(fetch.end - fetch.start)
 
-    def _task(self, fetch: Fetch) -> None:
-        task = asyncio.get_running_loop().create_task(self._fetch(fetch))
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _fetch(self, fetch: Fetch) -> None:
         try:
             await fetch.run()
-        except EdgeError as error:
-            self._failure = error
-            for task in self._tasks - {asyncio.current_task()}:
-                task.cancel()
+        except Exception as error:
+            self._fail(error)
         finally:
             self.fetches.remove(fetch)
 
@@ -363,16 +397,3 @@ class Flight:
         message = Arrived(self.number, start, end)
         for client in {id(f.client): f.client for f in self.followers if f.is_open}.values():
             client.send(message)
-
-
-def same_object(want: Want, record: Record) -> bool:
-    """Whether a delivery under way may go on with this record's bytes."""
-    identity = want.continues
-    if identity is None:
-        return True
-    validators: Validators = strongest(Fields(record.fields))
-    return (identity.size, identity.etag, identity.last_modified) == (
-        record.size,
-        validators.etag,
-        validators.last_modified,
-    ) and bool(validators)

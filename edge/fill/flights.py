@@ -11,7 +11,8 @@ from typing import Any
 from edge.errors import EdgeError
 from edge.fill.asking import wanted_span
 from edge.fill.base import Base
-from edge.fill.flight import Client, Flight, Follower, same_object
+from edge.fill.flight import Flight
+from edge.fill.follower import Client, Follower, same_object
 from edge.fill.messages import FromWorker, Hot, Leave, Lost, Opened, Uploaded, Want
 from edge.fill.passing import pass_request
 from edge.logs import get_logger
@@ -34,6 +35,7 @@ class Flights:
         self._tasks: set[asyncio.Task[None]] = set()
         self._passing: dict[tuple[int, int], tuple[asyncio.Task[None], asyncio.Event]] = {}
         base.dispatch = self._dispatch
+        base.pass_each = self._pass_each
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -89,11 +91,16 @@ class Flights:
         for follower in followers:
             self._request(follower, None)
 
+    def _pass_each(self, followers: Sequence[Follower]) -> None:
+        for follower in followers:
+            self._pass(follower, None)
+
     def _request(self, follower: Follower, body_fd: int | None) -> None:
         """What becomes of a request is decided here, at once; what it takes is done in a task."""
         want = follower.want
         base = self._base
-        if not want.shared or base.is_bypassed(want.key):
+        # a delivery that has begun cannot be given an answer with a head of its own
+        if not want.shared or (base.is_bypassed(want.key) and want.continues is None):
             self._pass(follower, body_fd)
             return
         flight = self._flights.get(want.key)
@@ -157,8 +164,7 @@ class Flights:
             if want.continues is not None and not same_object(want, record):
                 base.refuse(follower.client, want, EdgeError("the object is another one now"))
                 return
-            held = Held(record.size, record.slice_size, record.held)
-            follower.client.send(Opened(want.id, 0, record, held.runs(), Outcome.HIT, disk.tier), (fd,))
+            follower.client.send(Opened(want.id, 0, record, [], Outcome.HIT, disk.tier), (fd,))
         finally:
             os.close(fd)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import aiohttp
 from yarl import URL
@@ -23,6 +23,8 @@ from edge.terms import Reason
 
 _READ_BUFFER_BYTES = 256 << 10
 _FIELD_MAX_BYTES = 32 << 10
+_HEAD_MAX_BYTES = 64 << 10
+"""All fields of a response: they travel in messages of bounded size."""
 _VIA = f"edge/{__version__}"
 _NO_CONTENT = frozenset((204, 205, 304))
 Body = AsyncIterator[bytes]
@@ -89,7 +91,7 @@ class OriginClient:
             max_field_size=_FIELD_MAX_BYTES,
         )
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def request(
         self,
         site: Site,
@@ -116,9 +118,14 @@ class OriginClient:
         self.page.add(FILL_REQUESTS)
         started, request_time = self._clock.monotonic(), self._clock.wall()
         try:
-            async with asyncio.timeout(self._first_byte_s if body is None else None):
+            async with asyncio.timeout(self._first_byte_s if body is None else None) as limit:
                 raw = await self._session.request(
-                    method, url, headers=headers, data=body, allow_redirects=False, expect100=False
+                    method,
+                    url,
+                    headers=headers,
+                    data=None if body is None else self._watched(body, limit),
+                    allow_redirects=False,
+                    expect100=False,
                 )
         except TimeoutError as error:
             raise OriginTimeout(f"{origin}: no answer within {self._first_byte_s:g} s") from error
@@ -126,6 +133,8 @@ class OriginClient:
             raise _translated(error) from error
         self.page.observe(ORIGIN_FIRST_BYTE, self._clock.monotonic() - started)
         try:
+            if sum(len(name) + len(value) for name, value in raw.raw_headers) > _HEAD_MAX_BYTES:
+                raise OriginError(f"more than {_HEAD_MAX_BYTES} bytes of fields", Reason.ORIGIN_PROTOCOL)
             yield OriginResponse(raw, method, (request_time, self._clock.wall()), self)
         finally:
             # release() keeps the connection only if the body was read to its end
@@ -133,6 +142,20 @@ class OriginClient:
                 raw.release()
             else:
                 raw.close()
+
+    async def _watched(self, body: Body, limit: asyncio.Timeout) -> Body:
+        """A request's body: for a slow client the origin has to wait, but a client waits for no origin for ever."""
+        loop = asyncio.get_running_loop()
+
+        def patience(seconds: float | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the answer is here already
+                limit.reschedule(None if seconds is None else loop.time() + seconds)
+
+        async for chunk in body:
+            patience(self.stall_s)
+            yield chunk
+            patience(None)
+        patience(self._first_byte_s)
 
     async def close(self) -> None:
         await self._session.close()

@@ -6,12 +6,14 @@ The worker has the pipe's other end: a client that reads slowly fills it, and th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from edge.errors import EdgeError, OriginError
+from edge.errors import OriginError
+from edge.fill.base import as_edge_error
 from edge.fill.messages import Passed, Passing, Want
 from edge.fill.origin import OriginResponse
 from edge.http.fields import Fields, end_to_end
@@ -19,7 +21,7 @@ from edge.terms import Reason
 
 if TYPE_CHECKING:
     from edge.fill.base import Base
-    from edge.fill.flight import Client
+    from edge.fill.follower import Client
 
 PIPE_BYTES = 256 << 10
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
@@ -55,8 +57,8 @@ async def pass_request(base: Base, client: Client, want: Want, body_fd: int | No
                 if not error.retryable or attempt + 1 == tries:
                     raise
                 base.retrying(error, want.url, attempt + 1)
-    except EdgeError as error:
-        base.refuse(client, want, error)
+    except Exception as error:
+        base.refuse(client, want, as_edge_error(error))
     finally:
         if body_fd is not None:
             os.close(body_fd)
@@ -78,14 +80,16 @@ async def pass_response(base: Base, client: Client, want: Want, response: Origin
         return
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        with contextlib.suppress(PermissionError):  # beyond what one user's pipes may hold: a smaller one does
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         client.send(head, (reader,))
     finally:
         os.close(reader)
-    reason: Reason | None = None
+    reason: Reason | None = Reason.DRAINING  # what an end before the end means, when we are stopped
     try:
         async for chunk in response.chunks():
             await _write_pipe(writer, chunk)
+        reason = None
     except BrokenPipeError:
         pass  # the client left, or the worker did
     except OriginError as error:
@@ -106,19 +110,24 @@ async def _write_pipe(fd: int, data: bytes) -> None:
             await _ready(fd, write=True)
 
 
-async def _read_pipe(fd: int, uploaded: asyncio.Event) -> AsyncIterator[bytes]:
-    os.set_blocking(fd, False)
-    while True:
-        try:
-            chunk = os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            await _ready(fd, write=False)
-            continue
-        if not chunk:
-            # if the client broke off, this task is cancelled while it waits, and the origin sees no end either
-            await uploaded.wait()
-            return
-        yield chunk
+async def _read_pipe(pipe: int, uploaded: asyncio.Event) -> AsyncIterator[bytes]:
+    # a descriptor of its own: it may still be waited for, by the origin's client, when the request is over
+    fd = os.dup(pipe)
+    try:
+        os.set_blocking(fd, False)
+        while True:
+            try:
+                chunk = os.read(fd, _READ_BYTES)
+            except BlockingIOError:
+                await _ready(fd, write=False)
+                continue
+            if not chunk:
+                # if the client broke off, this task is cancelled while it waits, and the origin sees no end either
+                await uploaded.wait()
+                return
+            yield chunk
+    finally:
+        os.close(fd)
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

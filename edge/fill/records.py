@@ -6,11 +6,12 @@ import msgspec
 
 from edge.fill.asking import Answer
 from edge.fill.origin import OriginResponse
-from edge.http.conditions import freshen
+from edge.http.conditions import freshen, selects
 from edge.http.directives import effective_directives
 from edge.http.fields import Fields
 from edge.http.freshness import corrected_initial_age, lifetime
 from edge.http.storable import stored_fields
+from edge.http.validators import strongest
 from edge.store.record import Record
 
 _OF_THE_MESSAGE = frozenset(("content-length", "content-range", "accept-ranges"))
@@ -41,7 +42,7 @@ def draft_record(answer: Answer, response: OriginResponse, default_s: float | No
 
 def freshened_record(stored: Record, response: OriginResponse, default_s: float | None) -> Record:
     """The record after a 304 (RFC 9111, 4.3.4)."""
-    fields = freshen(Fields(stored.fields), response.fields)
+    fields = freshen(Fields(stored.fields), response.fields, drop_set_cookie=True)
     return msgspec.structs.replace(
         stored,
         fields=fields.without(_OF_THE_MESSAGE | {"age"}).pairs,
@@ -58,3 +59,8 @@ def usable_lifetime_s(status: int, fields: Fields, response_time: float, default
     if control.directives.unlimited("no-cache"):
         return 0.0
     return lifetime(status, fields, response_time, default_s=default_s, control=control).seconds
+
+
+def contradicts(stored: Record, not_modified: OriginResponse) -> bool:
+    """Whether a 304 names another representation than the one it was asked about."""
+    return bool(strongest(not_modified.fields)) and not selects(Fields(stored.fields), not_modified.fields)

@@ -12,7 +12,7 @@ from typing import Any
 
 import httptools
 
-from edge.errors import RequestError, UnmetExpectation, UnsupportedVersion
+from edge.errors import HeadTooLarge, RequestError, TargetTooLong, UnmetExpectation, UnsupportedVersion
 from edge.http.fields import Fields
 from edge.terms import Reason
 
@@ -133,6 +133,26 @@ def _expects_continue(fields: Fields) -> bool:
     if expectation.strip().lower() != "100-continue":
         raise UnmetExpectation(f"Expect: {expectation}")
     return True
+
+
+def check_line(data: bytes, line_max: int) -> None:
+    """Return if more bytes can make a request line of this. What cannot be one is refused as soon as it is seen."""
+    newline = data.find(b"\n")
+    if data == b"\r" or data.startswith(b"\r\n"):
+        return
+    if newline < 0 and len(data) <= line_max and LINE_BEGINNING.fullmatch(data) is not None:
+        return
+    if len(data) > line_max and not 0 <= newline <= line_max:
+        raise TargetTooLong(f"a request line of more than {line_max} bytes")
+    raise refuse_line(data[: newline + 1])
+
+
+def check_sizes(data: bytes, line_end: int, stop: int, line_max: int, block_max: int) -> None:
+    """Refuse a request line, or a block of fields from `line_end` to `stop` (-1 + 4: not yet seen), over its limit."""
+    if line_end > line_max:
+        raise TargetTooLong(f"a request line of more than {line_max} bytes")
+    if (stop - line_end if stop >= 4 else len(data) - line_end) > block_max:
+        raise HeadTooLarge(f"more than {block_max} bytes of fields")
 
 
 def refuse_line(line: bytes) -> RequestError:

@@ -18,17 +18,15 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edge.errors import EdgeError, HeadTooLarge, MethodNotAllowed, RequestError, TargetTooLong, UnknownMethod
-from edge.http.dates import http_date
-from edge.http.head import LINE_BEGINNING, REQUEST_LINE, Block, refuse_line
-from edge.http.ranges import content_range, unsatisfied_range
+from edge.errors import EdgeError, MethodNotAllowed, RequestError
+from edge.http.head import REQUEST_LINE, Block, check_line, check_sizes
 from edge.limits import PIPELINE_MAX_BYTES, SEND_TURN_BYTES
 from edge.metrics import CLIENTS_LEFT
+from edge.serve.answer import ALLOW, answer
 from edge.serve.delivery import Delivery
-from edge.serve.heads import CHUNKED, CLOSE, KEEP, VIA, age_lines, error_response, field_lines, status_line
-from edge.serve.objects import FlightView, OpenObject
-from edge.serve.plan import Plan, response_plan
-from edge.serve.router import Resource, Route
+from edge.serve.heads import CLOSE, KEEP, error_response
+from edge.serve.objects import OpenObject
+from edge.serve.router import Resource
 from edge.terms import Outcome, Reason, Source
 
 if TYPE_CHECKING:
@@ -43,43 +41,14 @@ _TURN = SEND_TURN_BYTES
 _HIT = Outcome.HIT
 _NO_BLOCK = Block(b"\r\n")
 _ABORT = struct.pack("ii", 1, 0)
-_SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
-_KNOWN = _SAFE | {b"POST", b"PUT", b"PATCH", b"DELETE", b"TRACE"}
-_ALLOW = "GET, HEAD, OPTIONS"
-_NOT_MODIFIED_FIELDS = frozenset(
-    ("cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary")
-)
 
 
 class Connection:
     __slots__ = (
-        "_is_processing",
-        "_is_reading",
-        "_is_writing",
-        "_receive",
-        "asked",
-        "block",
-        "buffer",
-        "delivery",
-        "fd",
-        "has_ended",
-        "is_lingering",
-        "keeps",
-        "method",
-        "minor",
-        "monotonic",
-        "page",
-        "peer",
-        "request",
-        "resource",
-        "resumptions",
-        "send",
-        "since_s",
-        "sock",
-        "target",
-        "upload",
-        "worker",
-    )
+        "_is_processing", "_is_reading", "_is_writing", "_receive", "asked", "block", "buffer", "delivery",
+        "fd", "has_ended", "keeps", "method", "minor", "monotonic", "page", "peer", "request", "resource",
+        "resumptions", "send", "since_s", "sock", "target", "upload", "worker",
+    )  # fmt: skip
 
     def __init__(self, worker: Worker, sock: socket.socket, peer: str) -> None:
         self.worker = worker
@@ -97,8 +66,6 @@ class Connection:
         self.keeps = True
         self.has_ended = False
         """The client sends nothing more: what is under way is finished, then the connection."""
-        self.is_lingering = False
-        """Answered for the last time: what still comes is thrown away, for a moment."""
         self.since_s = worker.now_s
         """Coarse monotonic time of the last thing that earned the client patience."""
         self.request = 0
@@ -174,7 +141,7 @@ class Connection:
             while data and not self.delivery.is_busy:
                 match = _match_line(data)
                 if match is None:
-                    self._check_line(data)
+                    check_line(data, self.worker.config.limits.request_line)
                     if data.startswith(b"\r\n"):  # an empty line before a request is forgiven (RFC 9112, 2.2)
                         data = data[2:]
                         continue
@@ -184,7 +151,8 @@ class Connection:
                 block = self.block
                 if not data.startswith(block.raw, end):
                     stop = data.find(b"\r\n\r\n", end - 2) + 4
-                    self._check_sizes(data, end, stop)
+                    limits = self.worker.config.limits
+                    check_sizes(data, end, stop, limits.request_line, limits.head)
                     if stop < 4:
                         if data.count(b"\n", end) != data.count(b"\r\n", end):
                             raise RequestError("a line that ends in LF alone")
@@ -199,32 +167,11 @@ class Connection:
         except EdgeError as error:
             self._is_processing = False  # what came behind it is taken up after the answer
             if not self.delivery.is_busy:  # it was not even read
-                self.block = _NO_BLOCK
+                self.block, self.method, self.target = _NO_BLOCK, b"", b""
                 self.buffer = b""
             self.refuse(error)
         finally:
             self._is_processing = False
-
-    def _check_line(self, data: bytes) -> None:
-        """Return if more bytes can make a request line of this. What cannot be one is refused as soon as it is seen."""
-        line_max = self.worker.config.limits.request_line
-        newline = data.find(b"\n")
-        if data == b"\r" or data.startswith(b"\r\n"):
-            return
-        if newline < 0 and len(data) <= line_max and LINE_BEGINNING.fullmatch(data) is not None:
-            return
-        self.keeps = False
-        self.method = self.target = b""
-        if len(data) > line_max and not 0 <= newline <= line_max:
-            raise TargetTooLong(f"a request line of more than {line_max} bytes")
-        raise refuse_line(data[: newline + 1])
-
-    def _check_sizes(self, data: bytes, line_end: int, stop: int) -> None:
-        limits = self.worker.config.limits
-        if line_end > limits.request_line:
-            raise TargetTooLong(f"a request line of more than {limits.request_line} bytes")
-        if (stop - line_end if stop >= 4 else len(data) - line_end) > limits.head:
-            raise HeadTooLarge(f"more than {limits.head} bytes of fields")
 
     # answering
 
@@ -263,105 +210,8 @@ class Connection:
         delivery = self.delivery
         delivery.is_busy = True
         delivery.started_s = self.monotonic()
-        self._look_up(block)
-        return self.fd >= 0 and not self.is_lingering
-
-    def _look_up(self, block: Block) -> None:
-        worker = self.worker
-        minor = self.minor == b"1"
-        self.keeps = worker.accepts and (not block.closes if minor else block.keeps_alive_1_0)
-        self.resumptions = 0
-        delivery = self.delivery
-        delivery.outcome, delivery.source, delivery.status = Outcome.ERROR, Source.EDGE, 0
-        if not minor and block.body_length == -1:
-            raise RequestError("a transfer coding in HTTP/1.0")
-        route = worker.router.route(block.host, required=minor)
-        block.route = route
-        if block.is_plain and not block.closes:
-            block.aliases = route.aliases
-        if self.method not in _KNOWN and not (route.any_method and self.method != b"CONNECT"):
-            raise UnknownMethod(self.method.decode("latin-1"))
-        if self.method not in _SAFE and not route.any_method:
-            raise MethodNotAllowed(self.method.decode("latin-1"))
-        self.resource = resource = route.resource(self.target)
-        if self.method not in (b"GET", b"HEAD") or block.body_length is not None:
-            worker.misses.pass_on(self, route, resource)
-            return
-        opened = worker.hot.get(resource.key)
-        if opened is not None and opened.fresh_until > worker.now:
-            self._alias(route, opened)
-            self.deliver(opened, None, Outcome.HIT)
-        else:
-            worker.misses.look_up(self, route, resource)
-
-    def _alias(self, route: Route, opened: OpenObject) -> None:
-        if len(route.aliases) >= 2 * self.worker.config.limits.open_objects:
-            route.aliases.clear()
-        if opened.is_plain:
-            self.worker.hot.keep_small(opened)
-            route.aliases[self.target] = opened
-
-    def opened_hot(self, opened: OpenObject, outcome: Outcome) -> None:
-        """A whole object was opened for us and is kept open."""
-        if isinstance(self.block.route, Route):
-            self._alias(self.block.route, opened)
-        self.deliver(opened, None, outcome)
-
-    def deliver(self, opened: OpenObject, view: FlightView | None, outcome: Outcome) -> None:
-        """Answer from an object that is here, or is arriving."""
-        opened.users += 1
-        opened.hits += 1
-        delivery = self.delivery
-        delivery.outcome = outcome
-        delivery.source = opened.source if outcome is Outcome.HIT or outcome is Outcome.REVALIDATED else Source.ORIGIN
-        size = view.size if view is not None else opened.size
-        method = self.method.decode("ascii")
-        plan = response_plan(method, self.block, opened.record, size)
-        delivery.status = plan.status
-        if view is not None and plan.end > plan.start and not self.worker.misses.covers(self, plan.start, plan.end):
-            delivery.object, delivery.view = opened, view
-            self.worker.misses.want_span(self, plan.start, plan.end)
-            return
-        head = self._head(opened, plan, size, outcome)
-        if self.method == b"HEAD" or plan.status in (304, 412) or (plan.end == plan.start and size >= 0):
-            delivery.send_file(head, opened, view, 0, 0)
-        elif size < 0 and view is not None:
-            self._deliver_unknown(head, opened, view)
-        else:
-            delivery.send_file(head, opened, view, plan.start, plan.end)
-
-    def _deliver_unknown(self, head: bytes, opened: OpenObject, view: FlightView) -> None:
-        if self.minor == b"1":
-            self.delivery.send_chunks(head, opened, view)
-        else:
-            # HTTP/1.0 cannot be told where a body of unknown length ends, but by closing: wait until it is known
-            self.delivery.object, self.delivery.view = opened, view
-            self.worker.misses.await_landing(self, view)
-
-    def _head(self, opened: OpenObject, plan: Plan, size: int, outcome: Outcome) -> bytes:
-        record = opened.record
-        now = self.worker.now
-        detail = f"hit; ttl=TTL; detail={opened.source}" if outcome is Outcome.HIT else _FORWARDED[outcome]
-        parts = [status_line(plan.status)]
-        if plan.status == 304:
-            parts.append(field_lines(pair for pair in record.fields if pair[0].lower() in _NOT_MODIFIED_FIELDS) + VIA)
-        elif plan.status in (412, 416):
-            parts.append(f"Date: {http_date(now)}\r\n".encode() + VIA)
-        else:
-            parts.append(opened.lines)
-        parts.append(age_lines(record, now, detail))
-        if plan.status == 416:
-            parts.append(f"Content-Range: {unsatisfied_range(size)}\r\n".encode())
-        if plan.status == 206:
-            parts.append(f"Content-Range: {content_range(plan.start, plan.end, size)}\r\n".encode())
-        if plan.status != 304 and (size >= 0 or plan.status == 412):
-            length = plan.end - plan.start
-            parts.append(b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % length)
-        elif plan.status != 304 and self.minor == b"1":
-            parts.append(CHUNKED)
-        parts.append(self.connection_line())
-        parts.append(b"\r\n")
-        return b"".join(parts)
+        answer(self, block)
+        return self.fd >= 0
 
     def connection_line(self) -> bytes:
         if not self.keeps:
@@ -382,7 +232,7 @@ class Connection:
         delivery.is_busy = True
         delivery.started_s = delivery.started_s or self.monotonic()
         delivery.outcome, delivery.source, delivery.status = Outcome.ERROR, Source.EDGE, error.status
-        allow = _ALLOW if isinstance(error, MethodNotAllowed) else ""
+        allow = ALLOW if isinstance(error, MethodNotAllowed) else ""
         close = not self.keeps or not worker.accepts
         self.keeps = not close
         head_only = self.method == b"HEAD"
@@ -450,7 +300,7 @@ class Connection:
 
     def _take_up(self) -> None:
         """Go on with what the client sent while it was being answered."""
-        if self.fd >= 0 and not self.delivery.is_busy and not self.is_lingering:
+        if self.fd >= 0 and not self.delivery.is_busy:
             self.start_reading()
             self._process(self.buffer)
             if self.has_ended and not self.delivery.is_busy:
@@ -517,30 +367,24 @@ class Connection:
         self.close()
 
     def _close_politely(self) -> None:
-        """Say that no more comes, but let what the client still sends arrive, lest a reset destroys our answer."""
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
-        if self.has_ended or self.fd < 0:
-            self.close()
-            return
-        self.stop_writing()
-        self.stop_reading()
-        self._is_reading = True
-        self.is_lingering = True
-        self.worker.loop.add_reader(self.fd, self._discard)
-
-    def _discard(self) -> None:
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            try:
-                if self._receive(_RECEIVE_BYTES):
-                    return
-            except OSError:
-                pass
-            self.close()
-
-    def close(self) -> None:
+        """Say that no more comes, but let what the client still sends arrive."""
         if self.fd < 0:
             return
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+        self._forget()
+        if self.has_ended:
+            self.sock.close()
+        else:
+            self.worker.lingering.add(self.sock, self.worker.now_s)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            self._forget()
+            self.sock.close()
+
+    def _forget(self) -> None:
+        """Leave nothing behind that knows of us but the socket."""
         if self.upload is not None:
             self.upload.close()
             self.upload = None
@@ -550,15 +394,4 @@ class Connection:
         self.stop_writing()
         self.fd = -1
         self.delivery.reset()
-        self.sock.close()
         self.worker.closed(self)
-
-
-_FORWARDED = {
-    Outcome.MISS: "fwd=uri-miss; stored",
-    Outcome.PARTIAL: "fwd=partial; stored",
-    Outcome.REVALIDATED: "fwd=stale; fwd-status=304",
-    Outcome.STALE: "hit; ttl=TTL",
-    Outcome.BYPASS: "fwd=uri-miss",
-    Outcome.ERROR: "fwd=uri-miss",
-}

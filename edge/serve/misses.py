@@ -1,14 +1,13 @@
-"""What is not open here: looked up in the index, or asked of the manager."""
+"""What the store here cannot answer, asked of the manager."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 from typing import TYPE_CHECKING
 
 from edge import ipc
-from edge.errors import DiskError, EdgeError, ManagerGone, Overloaded
+from edge.errors import EdgeError, ManagerGone, Overloaded
 from edge.fill.messages import (
     Arrived,
     Failed,
@@ -27,12 +26,13 @@ from edge.fill.messages import (
 )
 from edge.http.fields import Fields, end_to_end
 from edge.http.validators import strongest
-from edge.serve.objects import FlightView, OpenObject, open_file
-from edge.serve.plan import response_plan, span_of, wanted_range
+from edge.serve import answer
+from edge.serve.objects import FlightView, OpenObject
+from edge.serve.plan import Plan, response_plan, span_of, wanted_range
 from edge.serve.relay import Relay
 from edge.serve.router import Resource, Route
+from edge.serve.stored import with_refusal
 from edge.serve.upload import Upload
-from edge.store.disk import Disk
 from edge.store.record import Held, Record
 from edge.terms import Outcome, Reason, TierName
 
@@ -45,6 +45,8 @@ _PATIENCE_S = 5.0
 """How long clients wait for a manager that is being replaced."""
 _RESUMPTIONS = 3
 _PENDING_MAX = 20_000
+_REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+_TIMEOUTS = frozenset((Reason.ORIGIN_TIMEOUT, Reason.ORIGIN_STALLED))
 
 
 class _RemoteError(EdgeError):
@@ -69,83 +71,24 @@ class Misses:
         self._views: dict[int, FlightView] = {}
         self._gone_since: float | None = None
 
-    # what is in the store
+    # asking
 
-    def look_up(self, connection: Connection, route: Route, resource: Resource) -> None:
-        """Open what the index has, if it is fresh and holds what is wanted; else ask the manager."""
-        worker = self._worker
-        record = worker.store.lookup(resource.key)
-        if record is not None and record.fresh_until > worker.now and self._holds(connection, record):
-            disk = worker.store.place(record)
-            if disk is not None:
-                self._open(connection, route, resource, record, disk)
-                return
-        self._want(connection, route, resource)
-
-    @staticmethod
-    def _holds(connection: Connection, record: Record) -> bool:
-        if record.complete:
-            return True
-        plan = response_plan(connection.method.decode(), connection.block, record, record.size)
-        return not Held(record.size, record.slice_size, record.held).missing(plan.start, plan.end)
-
-    def _open(self, connection: Connection, route: Route, resource: Resource, record: Record, disk: Disk) -> None:
-        if disk.in_memory:
-            try:
-                fd = open_file(disk, resource.key, record)
-            except DiskError as error:
-                self._not_there(connection, route, resource, record, disk, error)
-                return
-            self._opened_here(connection, resource, record, disk, fd)
-            return
-        connection.delivery.is_waiting = True
-        generation = connection.delivery.generation
-        task = disk.in_pool(open_file, disk, resource.key, record)
-
-        def done(task: asyncio.Future[int]) -> None:
-            error = None if task.cancelled() else task.exception()
-            is_ours = connection.delivery.is_busy and connection.delivery.generation == generation
-            if error is None and not task.cancelled():
-                if is_ours:
-                    connection.delivery.is_waiting = False
-                    self._guard(connection, self._opened_here, connection, resource, record, disk, task.result())
-                else:
-                    os.close(task.result())
-            elif is_ours and isinstance(error, DiskError):
-                connection.delivery.is_waiting = False
-                self._guard(connection, self._not_there, connection, route, resource, record, disk, error)
-
-        task.add_done_callback(done)
-
-    def _opened_here(self, connection: Connection, resource: Resource, record: Record, disk: Disk, fd: int) -> None:
-        opened = OpenObject(resource.key, record, fd, disk.tier, disk)
-        if record.complete:
-            self._worker.hot.put(opened)
-            connection.opened_hot(opened, Outcome.HIT)
-        else:
-            connection.deliver(opened, None, Outcome.HIT)
-            opened.let_go()
-
-    def _not_there(
-        self, connection: Connection, route: Route, resource: Resource, record: Record, disk: Disk, error: DiskError
-    ) -> None:
-        self._worker.page.error(error.reason)
-        self._send(Lost(resource.key, record.generation, disk.number, error.reason))
-        self._want(connection, route, resource)
+    def tell_lost(self, key: bytes, generation: int, disk: int, reason: Reason) -> None:
+        """A file that the index names is not there, or cannot be read."""
+        self._send(Lost(key, generation, disk, reason))
 
     def lost(self, opened: OpenObject, reason: Reason) -> None:
         """A file that was open cannot be read."""
         self._worker.hot.forget(opened)
         number = opened.disk.number if opened.disk is not None else opened.record.home
-        self._send(Lost(opened.key, opened.record.generation, number, reason))
+        self.tell_lost(opened.key, opened.record.generation, number, reason)
 
     def hot(self, opened: OpenObject) -> None:
         """Asked for repeatedly: the manager may want it in RAM."""
         self._send(Hot(opened.key))
 
-    # what is not
-
-    def _want(self, connection: Connection, route: Route, resource: Resource) -> None:
+    def want(self, connection: Connection, route: Route, resource: Resource) -> None:
+        """Ask for what a request is after."""
         block = connection.block
         start, end = span_of(wanted_range(block)) if block.range is not None else (None, None)
         if block.fields.get("if-range") is not None:
@@ -218,7 +161,7 @@ class Misses:
     def await_landing(self, connection: Connection, view: FlightView) -> None:
         """Answer when the body's length is known."""
         connection.delivery.is_waiting = True
-        view.deliveries.add(connection.delivery)
+        view.awaiting.append(connection)
 
     def resume(self, connection: Connection) -> bool:
         """Go on with a response under way from wherever its bytes can be had; whether that is possible."""
@@ -252,6 +195,8 @@ class Misses:
         if length is None:
             self._ask(connection, route, resource, shared=False)
             return
+        if self._channel is None:
+            raise ManagerGone
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             self._ask(connection, route, resource, shared=False, body_length=length, body=(reader,))
@@ -308,8 +253,8 @@ class Misses:
         self._gone_since = self._worker.clock.monotonic()
         views, self._views = self._views, {}
         for number, (_connection, want) in list(self._pending.items()):
-            if want.body_length is not None:
-                self._fail(number, ManagerGone())
+            if want.body_length is not None or want.method not in _REPEATABLE:
+                self._fail(number, ManagerGone())  # it may have been done: it is not done twice
         for relay in list(self._relays.values()):
             relay.finished(Reason.MANAGER_GONE)
         for view in views.values():
@@ -366,12 +311,18 @@ class Misses:
             self._served[message.id] = connection
         if want.continues is not None:
             self._continue(connection, opened, view)
+        elif view is None and (plan := _lacking(connection, record)) is not None:
+            # what was asked for is here, but not what the request comes to: If-Range has been judged only now
+            route = connection.block.route
+            assert isinstance(route, Route)
+            assert connection.resource is not None
+            self._ask(connection, route, connection.resource, start=plan.start, end=plan.end, shared=True)
         elif view is None and record.complete and message.outcome is Outcome.HIT:
             self._worker.hot.put(opened)
-            self._guard(connection, connection.opened_hot, opened, Outcome.HIT)
+            with_refusal(connection, lambda: answer.deliver_hot(connection, opened, Outcome.HIT))
             return
         else:
-            self._guard(connection, connection.deliver, opened, view, message.outcome)
+            with_refusal(connection, lambda: answer.deliver(connection, opened, view, message.outcome))
         if view is None:
             opened.let_go()
 
@@ -384,20 +335,28 @@ class Misses:
         delivery.object, delivery.view = opened, view
         delivery.pump()
 
-    @staticmethod
-    def _guard(connection: Connection, function, *args) -> None:  # type: ignore[no-untyped-def]
-        """Errors of an answer that came later are the request's, as those of one that came at once."""
-        try:
-            function(*args)
-        except EdgeError as error:
-            connection.refuse(error)
-
     def _land(self, view: FlightView, size: int, reason: Reason | None) -> None:
         view.has_landed = True
         view.size = size
         view.reason = reason
         self._wake(view)
+        awaiting, view.awaiting = view.awaiting, []
+        for connection in awaiting:
+            if connection.delivery.view is view:
+                self._answer_landed(connection, view)
         view.object.let_go()
+
+    @staticmethod
+    def _answer_landed(connection: Connection, view: FlightView) -> None:
+        """The length is known, or will never be: now the head can be sent."""
+        delivery = connection.delivery
+        delivery.is_waiting = False
+        if view.reason is not None:
+            connection.refuse(_RemoteError(504 if view.reason in _TIMEOUTS else 502, view.reason))
+            return
+        delivery.object = delivery.view = None
+        view.object.users -= 1  # deliver() counts it again
+        with_refusal(connection, lambda: answer.deliver(connection, view.object, view, delivery.outcome))
 
     @staticmethod
     def _wake(view: FlightView) -> None:
@@ -409,10 +368,12 @@ class Misses:
                 delivery.more()
 
     def _passing(self, message: Passing, descriptors: list[int]) -> None:
-        connection, _ = self._pending.pop(message.id, (None, None))
-        if connection is None:
+        connection, want = self._pending.pop(message.id, (None, None))
+        if connection is None or want is None or want.continues is not None:
             for fd in descriptors:
                 os.close(fd)
+            if connection is not None:  # in the middle of a body no other head can be sent
+                connection.break_off(Reason.ORIGIN_CHANGED)
             return
         connection.delivery.is_waiting = False
         self._served[message.id] = connection
@@ -442,3 +403,10 @@ class Misses:
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
+
+
+def _lacking(connection: Connection, record: Record) -> Plan | None:
+    """What a request comes to, where that is not all here."""
+    plan = response_plan(connection.method.decode("ascii"), connection.block, record, record.size)
+    held = Held(record.size, record.slice_size, record.held)
+    return plan if held.missing(plan.start, plan.end) else None

@@ -18,6 +18,7 @@ from edge.store.slots import WORDS
 from edge.terms import Reason, TierName
 
 if TYPE_CHECKING:
+    from edge.serve.connection import Connection
     from edge.serve.delivery import Delivery
 
 
@@ -118,7 +119,7 @@ class OpenObject:
 class FlightView:
     """How far a flight has come, for all of this worker's deliveries that follow it."""
 
-    __slots__ = ("deliveries", "has_landed", "number", "object", "reason", "runs", "size")
+    __slots__ = ("awaiting", "deliveries", "has_landed", "number", "object", "reason", "runs", "size")
 
     def __init__(self, number: int, opened: OpenObject) -> None:
         self.number = number
@@ -129,6 +130,8 @@ class FlightView:
         self.has_landed = False
         self.reason: Reason | None = None
         self.deliveries: set[Delivery] = set()
+        self.awaiting: list[Connection] = []
+        """Connections that cannot be answered before the body's length is known."""
 
     def add(self, start: int, end: int) -> None:
         """Bytes [start, end) are in the file."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge.errors import RequestError
 from edge.http.chunked import ChunkedDecoder
+from edge.limits import PIPELINE_MAX_BYTES
 from edge.serve.heads import CONTINUE
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Upload:
 
     def start(self) -> None:
         connection = self._connection
-        if connection.block.expects_continue and not connection.buffer:
+        if connection.block.expects_continue and not connection.buffer and connection.minor == b"1":
             try:
                 connection.send(CONTINUE, 0)
             except OSError:
@@ -46,6 +47,8 @@ class Upload:
         connection.touch()
         if self.is_complete:
             connection.buffer += data
+            if len(connection.buffer) > PIPELINE_MAX_BYTES:
+                connection.stop_reading()
             return
         try:
             self._waiting += self._decode(data)

@@ -24,6 +24,7 @@ from edge.metrics import (
 from edge.serve.accesslog import AccessLog
 from edge.serve.certificates import Certificates
 from edge.serve.connection import Connection
+from edge.serve.linger import Lingering
 from edge.serve.misses import Misses
 from edge.serve.objects import HotTable
 from edge.serve.router import Router
@@ -35,7 +36,6 @@ from edge.terms import Reason
 _TICK_S = 0.25
 _TICKS_A_FLUSH = 2
 _TICKS_A_SWEEP = 4
-_LINGER_S = 2.0
 _DRAIN_POLL_S = 0.05
 _OUT_OF_FILES_PAUSE_S = 0.5
 _log = get_logger()
@@ -63,6 +63,7 @@ class Worker:
         self._listeners = listeners
         self._certificates = Certificates(config.certificates) if config.certificates else None
         self._connections: set[Connection] = set()
+        self.lingering = Lingering(self.loop)
         self._ticks = 0
         self._accepted = 0
         page.clear_gauges()
@@ -132,6 +133,7 @@ class Worker:
                 self._certificates.reload_if_changed()
             self.misses.sweep()
             self._leave_the_idle()
+            self.lingering.sweep(self.now_s)
             page = self.page
             page.set(CONNECTIONS, len(self._connections))
             page.set(TRANSFERS, sum(one.delivery.is_busy for one in self._connections))
@@ -146,12 +148,10 @@ class Worker:
         limits = self.config.limits
         for connection in list(self._connections):
             age_s = self.now_s - connection.since_s
-            if age_s < _LINGER_S:
+            if age_s < 1:
                 continue
             delivery = connection.delivery
-            if connection.is_lingering:
-                connection.close()
-            elif delivery.is_busy:
+            if delivery.is_busy:
                 upload = connection.upload
                 is_patient = delivery.is_waiting and (upload is None or not upload.awaits_client)
                 if not is_patient and age_s > limits.send_timeout:
@@ -183,6 +183,7 @@ class Worker:
         for connection in list(self._connections):
             connection.break_off(Reason.DRAINING) if connection.delivery.is_busy else connection.close()
         self.flush()
+        self.lingering.close()
         self.misses.close()
         await self._access_log.close()
         self.page.clear_gauges()

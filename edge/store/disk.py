@@ -34,6 +34,8 @@ class Disk:
         self.in_memory = file_system_type(config.path) == "tmpfs"
         self.read_ahead_bytes = READ_AHEAD_BYTES[tier]
         self.used_bytes = 0
+        self.unwritten_bytes = 0
+        """Of `used_bytes`, what the file system does not know of yet."""
         self._threads = config.threads
         self._pool: ThreadPoolExecutor | None = None
 
@@ -90,15 +92,21 @@ class Disk:
             self._pool = ThreadPoolExecutor(self._threads, f"disk-{self.number}")
         return self._pool
 
+    def reserve(self, size_bytes: int) -> None:
+        """Count bytes that are about to be written as used, or give them back (less than 0)."""
+        self.used_bytes += size_bytes
+        self.unwritten_bytes += size_bytes
+
     def capacity_bytes(self) -> int:
         """What may be stored, by the limit set and by the reserve of free space, as the file system stands now."""
         stat = os.statvfs(self.root)
-        room = stat.f_bavail * stat.f_frsize - self.config.reserve + self.used_bytes
+        room = stat.f_bavail * stat.f_frsize - self.config.reserve + self.used_bytes - self.unwritten_bytes
         return max(0, min(room, self.config.size) if self.config.size is not None else room)
 
-    def close(self) -> None:
+    def close(self, *, finish: bool = False) -> None:
+        """Let the threads end; with `finish` they first do what is queued."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=True, cancel_futures=not finish)
 
 
 def prepare(config: DiskConfig) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,7 +21,9 @@ from edge.store.record import Record
 COMMIT_INTERVAL_S = 0.2
 """At most this much of what was filled is unknown to the index after a crash."""
 
-_BYTES_AN_OBJECT = 1024
+_BYTES_AN_OBJECT = 16 << 10
+"""Of address space, not of disk: a full map cannot be written to any more, and some origins send many header fields."""
+
 _SPARE_BYTES = 1 << 30
 _decoder = msgspec.msgpack.Decoder(Record)
 _encoder = msgspec.msgpack.Encoder()
@@ -75,6 +78,8 @@ class Index:
         self._overlay: dict[bytes, Record | None] = {}
         self._writing: dict[bytes, Record | None] = {}
         self._meta_overlay: dict[bytes, bytes] = {}
+        self._meta_writing: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "index")
         self._wanted = asyncio.Event()
         self._committed = committed
@@ -105,7 +110,7 @@ class Index:
 
     def meta(self, name: str) -> Any:
         """A small value of the store's own, or None."""
-        data = self._meta_overlay.get(name.encode())
+        data = self._meta_overlay.get(name.encode()) or self._meta_writing.get(name.encode())
         if data is None:
             with self._env.begin(db=self._meta) as transaction:
                 data = transaction.get(name.encode())
@@ -152,6 +157,8 @@ class Index:
         self._wanted.clear()
         self._writing = {**self._writing, **self._overlay}
         self._overlay = {}
+        self._meta_writing = {**self._meta_writing, **self._meta_overlay}
+        self._meta_overlay = {}
         self._after_write += self._after
         self._after = []
 
@@ -161,13 +168,19 @@ class Index:
             action()
 
     def _write(self) -> None:
-        meta, self._meta_overlay = self._meta_overlay, {}
-        with self._env.begin(write=True) as transaction:
-            for key, record in self._writing.items():
-                if record is None:
-                    transaction.delete(key, db=self._objects)
-                else:
-                    transaction.put(key, _encoder.encode(record), db=self._objects)
-            for name, data in meta.items():
-                transaction.put(name, data, db=self._meta)
-        self._writing = {}
+        """Write what was taken; what is taken meanwhile, by commit() in the other thread, waits for its own turn."""
+        with self._lock:
+            records, meta = self._writing, self._meta_writing
+            with self._env.begin(write=True) as transaction:
+                for key, record in records.items():
+                    if record is None:
+                        transaction.delete(key, db=self._objects)
+                    else:
+                        transaction.put(key, _encoder.encode(record), db=self._objects)
+                for name, data in meta.items():
+                    transaction.put(name, data, db=self._meta)
+            self._env.reader_check()  # a worker that died while reading holds on to old pages
+            if self._writing is records:
+                self._writing = {}
+            if self._meta_writing is meta:
+                self._meta_writing = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from edge.config import Config
+from edge.errors import DiskError
 from edge.store.disk import Disk, prepare
 from edge.store.index import Index, IndexReader
 
@@ -41,8 +42,13 @@ def open_disks(config: Config, index: Index | IndexReader) -> dict[int, Disk]:
             identity = prepare(disk_config)
             if identity not in numbers:
                 numbers[identity] = max(numbers.values(), default=-1) + 1
-            disks[numbers[identity]] = Disk(numbers[identity], tier, disk_config, identity)
+            number = numbers[identity]
+            if number in disks:
+                raise DiskError(f"{disk_config.path} is the same disk as {disks[number].root}")
+            disks[number] = Disk(number, tier, disk_config, identity)
     if isinstance(index, Index):
         index.set_meta("disks", numbers)
+        in_memory = {number for number, disk in disks.items() if disk.in_memory}
+        index.set_meta("memory", sorted(in_memory.union(index.meta("memory") or ())))
         index.commit()
     return disks

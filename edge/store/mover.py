@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections.abc import Iterator
 
 from edge.errors import DiskError
 from edge.limits import MOVES_AT_ONCE
@@ -18,6 +20,9 @@ from edge.terms import Reason, TierName
 
 _IDLE_S = 0.05
 _PROMOTIONS_WAITING = 1024
+_REST_S = 1.0
+"""A disk that could not be written is not tried again before."""
+
 _log = get_logger()
 
 
@@ -28,6 +33,8 @@ class Mover:
         self._store = store
         self._wanted: dict[bytes, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resting: dict[int, float] = {}
+        self._stopping = threading.Event()
 
     def hot(self, key: bytes) -> None:
         """A worker saw repeated hits of an object that lies on a disk."""
@@ -46,8 +53,8 @@ class Mover:
                 else:
                     await asyncio.sleep(0)
         finally:
-            for task in self._tasks:
-                task.cancel()
+            # a cancelled task would leave its thread behind, and the thread a file that nobody knows
+            self._stopping.set()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, key: bytes, record: Record, target: Disk, *, copy: bool) -> None:
@@ -86,13 +93,20 @@ class Mover:
         for tier in TierName:
             if tier <= disk.tier:
                 continue
-            disks = [one for one in store.disks.values() if one.tier is tier and store.accepts(one, size)]
+            disks = [
+                one
+                for one in store.disks.values()
+                if one.tier is tier and store.accepts(one, size) and not self._is_resting(one)
+            ]
             for target in sorted(disks, key=lambda one: one.used_bytes / max(1, store.space.capacity_bytes(one))):
                 room = store.space.below_high_water(target, size)
                 rivals = [] if room else store.candidates(target)
                 if is_admitted(store.policy(target), leaver, rivals, has_room=room):
                     return target
         return None
+
+    def _is_resting(self, disk: Disk) -> bool:
+        return self._store.clock.monotonic() < self._resting.get(disk.number, 0.0)
 
     def _promotions(self) -> int:
         store = self._store
@@ -108,7 +122,7 @@ class Mover:
                 continue
             size = store.charge(record)
             disk = min(ram, key=lambda one: one.used_bytes)
-            if not store.accepts(disk, size):
+            if not store.accepts(disk, size) or self._is_resting(disk):
                 continue
             room = store.space.below_high_water(disk, size)
             candidate = store.space.candidate(record.slot, int(store.clock.wall()))
@@ -120,49 +134,75 @@ class Mover:
 
     async def _move(self, key: bytes, record: Record, target: Disk, *, copy: bool) -> None:
         store = self._store
-        source = store.disk_of(record)
         size = store.charge(record)
-        target.used_bytes += size  # taken before the copy, so that nothing else counts on the room
+        target.reserve(size)  # before the copy, so that nothing else counts on the room
         try:
-            copied = await target.in_pool(_copy_file, source, target, key, record)
-        except DiskError as error:
-            self._failed(key, record, source, error)
+            copied = await target.in_pool(_copy_file, store.disk_of(record), target, key, record, self._stopping)
+            if store.index.get(key) != record or store.busy[key] > 1:
+                # dropped or replaced meanwhile, or a fill that began meanwhile goes by the record as it is
+                await target.in_pool(target.unlink, key, record.generation)
+                return
+        except _Stopped:
             return
-        except OSError as error:
-            self._failed(key, record, target, DiskError(str(error), Reason.DISK_WRITE))
+        except (DiskError, OSError) as error:
+            self._failed(key, record, target, error)
             return
         finally:
-            target.used_bytes -= size
+            target.reserve(-size)
             store.busy[key] -= 1
             if not store.busy[key]:
                 del store.busy[key]
-        if store.index.get(key) != record:  # dropped or replaced meanwhile
-            await target.in_pool(target.unlink, key, record.generation)
-            return
         if copy:
             store.replace_place(key, record, home=record.home, copy=target.number)
         else:
-            store.replace_place(key, record, home=target.number, copy=-1)
-            store.page.add(EVICTIONS, 1, source.tier.source, target.tier.source)
+            left = store.disks[record.home]
+            store.replace_place(key, record, home=target.number, copy=record.copy)
+            store.page.add(EVICTIONS, 1, left.tier.source, target.tier.source)
         store.page.add(MOVED_BYTES, copied, target.tier.source, "promotion" if copy else "demotion")
 
-    def _failed(self, key: bytes, record: Record, disk: Disk, error: DiskError) -> None:
-        self._store.page.error(error.reason)
-        _log.warning("move failed", disk=disk.root, reason=error.reason, cause=error.cause)
-        if error.reason is Reason.CHECKSUM and self._store.index.get(key) == record:
-            self._store.drop(key, record)
+    def _failed(self, key: bytes, record: Record, target: Disk, error: DiskError | OSError) -> None:
+        store = self._store
+        if isinstance(error, DiskError):
+            disk, reason, cause = store.disk_of(record), error.reason, error.cause
+            if store.index.get(key) != record:
+                return  # dropped meanwhile, and its file with it
+            if store.busy[key] > 1:
+                pass  # a fill works on it, and will see for itself
+            elif disk.number == record.copy:
+                store.uncopy(key, record)
+            else:
+                store.drop(key, record)
+        else:
+            disk, reason, cause = target, Reason.DISK_WRITE, str(error)
+            self._resting[target.number] = store.clock.monotonic() + _REST_S
+        store.page.error(reason)
+        _log.warning("move failed", disk=disk.root, reason=reason, cause=cause)
 
 
-def _copy_file(source: Disk, target: Disk, key: bytes, record: Record) -> int:
+class _Stopped(Exception):
+    """The daemon ends: the copy was given up."""
+
+
+def _until(stopping: threading.Event, slices: list[int]) -> Iterator[int]:
+    for position in slices:
+        if stopping.is_set():
+            raise _Stopped
+        yield position
+
+
+def _copy_file(source: Disk, target: Disk, key: bytes, record: Record, stopping: threading.Event) -> int:
     """Copy an object file slice by slice, verified; the copy is whole or is not there."""
     held = Held(record.size, record.slice_size, record.held)
     slices = [position for position in range(record.slices) if position in held]
     target.unlink(key, record.generation)
-    incoming = source.open(key, record.generation)
+    try:
+        incoming = source.open(key, record.generation)
+    except OSError as error:
+        raise DiskError(str(error), Reason.DISK_LOST_FILE) from error
     try:
         outgoing = target.create(key, record.generation)
         try:
-            copied = copy_verified(incoming, outgoing, record, slices)
+            copied = copy_verified(incoming, outgoing, record, _until(stopping, slices))
             if not target.in_memory:
                 os.fdatasync(outgoing)
                 # what was just written is not what will be read next: leave the page cache to what is

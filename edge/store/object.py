@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 
 import msgspec
 import xxhash
@@ -30,6 +31,7 @@ MAGIC = b"EDGEOBJ1"
 PAGE = 4096
 _PREFIX = struct.Struct("<8sIQ")
 _CHECKSUM_BYTES = 8
+_HEADER_MAX_BYTES = 1 << 20
 
 
 class Header(msgspec.Struct, array_like=True):
@@ -67,7 +69,7 @@ def read_header(fd: int) -> Header:
     magic, length, digest = _PREFIX.unpack(prefix)
     if magic != MAGIC:
         raise DiskError("not an object file", Reason.CHECKSUM)
-    body = os.pread(fd, length, _PREFIX.size)
+    body = os.pread(fd, min(length, _HEADER_MAX_BYTES), _PREFIX.size)
     if xxhash.xxh3_64_intdigest(body) != digest:
         raise DiskError("a damaged object header", Reason.CHECKSUM)
     return _decoder.decode(body)
@@ -112,24 +114,35 @@ def read_checksums(fd: int, record: Record) -> list[int]:
     return list(struct.unpack(f"<{count}Q", data))
 
 
-def copy_verified(source: int, target: int, record: Record, slices: list[int]) -> int:
+def copy_verified(source: int, target: int, record: Record, slices: Iterable[int]) -> int:
     """Copy an object file's header and the given slices, each checked on the way; returns the bytes of body copied.
 
-    Raises DiskError(CHECKSUM) at the first slice that is not what was written. Blocks: for a disk's pool.
+    Raises DiskError(CHECKSUM) at the first slice that is not what was written, DiskError(DISK_READ) where the source
+    cannot be read, OSError where the target cannot be written. Blocks: for a disk's pool.
     """
-    write_all(target, os.pread(source, record.body_offset, 0), 0)
-    sums = read_checksums(source, record)
+    try:
+        header = os.pread(source, record.body_offset, 0)
+        sums = read_checksums(source, record)
+    except OSError as error:
+        raise DiskError(str(error), Reason.DISK_READ) from error
+    write_all(target, header, 0)
     copied = 0
+    copied_sums = [0] * len(sums)
     buffer = bytearray(record.slice_size)
     for position in slices:
         start = position * record.slice_size
         length = min(record.slice_size, record.size - start)
         view = memoryview(buffer)[:length]
-        if read_into(source, view, record.body_offset + start) != length or checksum(view) != sums[position]:
+        try:
+            got = read_into(source, view, record.body_offset + start)
+        except OSError as error:
+            raise DiskError(str(error), Reason.DISK_READ) from error
+        if got != length or checksum(view) != sums[position]:
             raise DiskError(f"slice {position} is damaged", Reason.CHECKSUM)
         write_all(target, view, record.body_offset + start)
+        copied_sums[position] = sums[position]
         copied += length
-    write_checksums(target, record, [value if position in set(slices) else 0 for position, value in enumerate(sums)])
+    write_checksums(target, record, copied_sums)
     return copied
 
 

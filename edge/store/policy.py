@@ -62,4 +62,4 @@ def is_admitted(policy: Policy, candidate: Candidate, rivals: Iterable[Candidate
     if has_room:
         return True
     worst = victim(policy, rivals)
-    return worst is None or (candidate.hits >= 1.5 and policy.worth(candidate) > policy.worth(worst))
+    return worst is not None and candidate.hits >= 1.5 and policy.worth(candidate) > policy.worth(worst)

@@ -26,7 +26,7 @@ class StoreReader:
 
     def place(self, record: Record) -> Disk | None:
         """The fastest disk that has the object, or None when it was taken out."""
-        return self.disks.get(record.copy if record.copy >= 0 else record.home)
+        return self.disks.get(record.copy) or self.disks.get(record.home)
 
     def close(self) -> None:
         self._index.close()

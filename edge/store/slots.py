@@ -56,6 +56,8 @@ class SlotTable:
         """No slot at or above this one was ever used: what sampling needs to know."""
         self._free: list[int] = []
         self._cursor = self.top
+        self._all_taken = False
+        """Seen when the table was searched: since then only released slots are free."""
 
     def stamp(self, slot: int) -> int:
         return self.words[slot * WORDS]
@@ -103,12 +105,13 @@ class SlotTable:
             slot = self._free.pop()
             if not self.words[slot * WORDS]:
                 return slot
-        for _ in range(self.slots):
+        for _ in range(0 if self._all_taken else self.slots):
             slot = self._cursor % self.slots
             self._cursor = slot + 1
             if not self.words[slot * WORDS]:
                 self.top = max(self.top, slot + 1)
                 return slot
+        self._all_taken = True
         return None
 
     def _find_top(self) -> int:
@@ -145,6 +148,7 @@ class SlotTable:
         if self.key(slot) != key:
             self.bind(slot, key, stamp, self.last_access(slot))
         self.words[slot * WORDS] = stamp
+        self.top = max(self.top, slot + 1)
 
     def release(self, slot: int) -> None:
         """Free a slot: every worker sees at its next request that the object is gone."""

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 from edge.store.disk import Disk
 from edge.store.policy import SAMPLE, Candidate
-from edge.store.slots import SlotTable
+from edge.store.slots import PLACE, WORDS, SlotTable
 from edge.terms import TierName
 
 HIGH_WATER = {TierName.RAM: 0.85, TierName.SSD: 0.95, TierName.HDD: 0.97}
 """Above this share of its capacity a disk is emptied in the background, so that a fill finds room at once."""
 
 _TRIES = 2048
+_SCAN_SLOTS = 1 << 16
 _CAPACITY_AGE_S = 1.0
 
 
@@ -54,13 +55,17 @@ class Space:
         self._monotonic = monotonic
         self.rosters = {number: Roster() for number, disk in disks.items() if disk.tier is TierName.RAM}
         self._capacity: dict[int, tuple[float, int]] = {}
+        self._searched = 0
 
     def capacity_bytes(self, disk: Disk) -> int:
         """Statvfs is asked at most once a second."""
         now = self._monotonic()
         known = self._capacity.get(disk.number)
         if known is None or now - known[0] > _CAPACITY_AGE_S:
-            known = now, disk.capacity_bytes()
+            try:
+                known = now, disk.capacity_bytes()
+            except OSError:  # what is wrong with it shows when it is read or written
+                known = now, known[1] if known is not None else 0
             self._capacity[disk.number] = known
         return known[1]
 
@@ -88,4 +93,62 @@ class Space:
                 found.append(self.candidate(slot, now_s))
                 if len(found) == SAMPLE:
                     break
+        if not found and disk.used_bytes > 0 and (one := self._search(disk)) is not None:
+            found.append(self.candidate(one, now_s))
         return found
+
+    def _search(self, disk: Disk) -> int | None:
+        """The next object of a disk that holds too small a share of all to be met by chance."""
+        slots = self._slots
+        home = disk.number + 1
+        wanted = [home, *(home | (copy + 1) << 16 for copy in self.rosters)]
+        for _ in range(0, slots.top + _SCAN_SLOTS, _SCAN_SLOTS):
+            first = self._searched if self._searched < slots.top else 0
+            last = min(first + _SCAN_SLOTS, slots.top)
+            places = slots.words[first * WORDS + PLACE : last * WORDS : WORDS].tolist()
+            for place in wanted:
+                if place in places and slots.stamp(slot := first + places.index(place)):
+                    self._searched = slot + 1
+                    return slot
+            self._searched = last
+        return None
+
+
+class Reckoning:
+    """A disk's files being counted anew, folder by folder, while objects come and go.
+
+    What lies in a folder that is not reached yet will be counted as it then stands, so a change there does not count;
+    a change of what was counted does, and what arrives meanwhile counts at once.
+    """
+
+    def __init__(self, disk: Disk, first_new: int) -> None:
+        self._disk = disk
+        self._first_new = first_new
+        self._folder = ""
+        self._met: set[bytes] = set()
+        """Keys counted of the folder reached."""
+        self._arrived: set[bytes] = set()
+
+    def reach(self, folder: str) -> None:
+        """A folder's first four digits; folders come in ascending order."""
+        self._folder = folder
+        self._met.clear()
+
+    def meet(self, key: bytes) -> bool:
+        """A file of the folder reached; whether it is to be counted."""
+        if key in self._arrived or key in self._met:
+            return False
+        self._met.add(key)
+        return True
+
+    def counts(self, number: int, key: bytes, generation: int, *, arrives: bool = False, leaves: bool = False) -> bool:
+        """Whether a change of an object's bytes on disk `number` changes what is used there."""
+        if number != self._disk.number or generation >= self._first_new:
+            return True
+        if arrives:
+            self._arrived.add(key)
+        counted = key.hex()[:4] < self._folder or key in self._met or key in self._arrived
+        if leaves:
+            self._arrived.discard(key)
+            self._met.discard(key)
+        return counted

@@ -26,8 +26,8 @@ from edge.store.object import Header, body_offset, file_size, header_bytes, writ
 from edge.store.policy import POLICIES, Candidate, Policy, victim
 from edge.store.record import Held, Record
 from edge.store.slots import SlotTable, stamp_of
-from edge.store.space import Space
-from edge.terms import TierName
+from edge.store.space import Reckoning, Space
+from edge.terms import Reason, TierName
 
 _NUMBERS_AHEAD = 1 << 16
 _EVICTIONS_AT_ONCE = 64
@@ -47,11 +47,17 @@ class Store:
         self.space = Space(self.disks, self.slots, clock.monotonic)
         self.busy: Counter[bytes] = Counter()
         """Keys that a fill or a move is working on: never evicted."""
-        self._next_number: int = self.index.meta("numbers") or 1
-        self._numbers_until = self._next_number
+        self.first_number: int = self.index.meta("numbers") or 1
+        """Lower generations are from before this start."""
+        self._next_number = self.first_number
+        self._numbers_until = self._numbers_durable = self.first_number + _NUMBERS_AHEAD
+        self.index.set_meta("numbers", self._numbers_until)
         used: dict[int, int] = self.index.meta("used") or {}
+        self.uncounted = {number for number in self.disks if number not in used}
+        """Disks that are new, or were not there when this was last written down: `recover` counts what they hold."""
         for number, disk in self.disks.items():
             disk.used_bytes = used.get(number, 0)
+        self.reckoning: Reckoning | None = None
         self._saved_usage: dict[int, int] = {}
         self.was_clean: bool = bool(self.index.meta("clean"))
         """Whether the last stop was orderly; if not, files and index may disagree until `recover` has run."""
@@ -66,9 +72,20 @@ class Store:
         if record is None or (record.home not in self.disks and record.copy not in self.disks):
             return None
         if self.slots.stamp(record.slot) != record.stamp:
+            if self._is_taken(record.slot, key):
+                self.drop(key, record)
+                return None
             self.slots.rebind(record.slot, key, record.stamp)
             self.slots.settle(record.slot, record.home, record.copy, self.held_bytes(record))
         return record
+
+    def _is_taken(self, slot: int, key: bytes) -> bool:
+        """Whether another object has the slot: after a crash the index may bring back one that was dropped."""
+        other = self.slots.key(slot)
+        if not self.slots.stamp(slot) or other == key:
+            return False
+        record = self.index.get(other)
+        return other in self.busy or (record is not None and record.slot == slot)
 
     def disk_of(self, record: Record) -> Disk:
         return self.disks[record.copy] if record.copy in self.disks else self.disks[record.home]
@@ -91,17 +108,24 @@ class Store:
         """The next generation or stamp: never given twice, whatever crashes."""
         number = self._next_number
         self._next_number += 1
-        if number >= self._numbers_until:
-            self._numbers_until = number + _NUMBERS_AHEAD
-            # a stamp from before a crash that repeats would resurrect a dropped object: reserve ahead, durably
+        # a stamp from before a crash that repeats would resurrect a dropped object: reserve ahead, durably
+        if number + _NUMBERS_AHEAD // 2 >= self._numbers_until:
+            self._numbers_until += _NUMBERS_AHEAD
             self.index.set_meta("numbers", self._numbers_until)
+            self.index.after_commit(partial(self._numbers_committed, self._numbers_until))
+        if number >= self._numbers_durable:
+            self.index.commit()
         return number
+
+    def _numbers_committed(self, until: int) -> None:
+        self._numbers_durable = max(self._numbers_durable, until)
 
     async def create(self, key: bytes, url: str, draft: Record, expected_bytes: int) -> tuple[Record, int, Disk]:
         """A file for a new representation: its record, a descriptor to write it with, and its disk.
 
         `draft` brings what the response says; generation, slot and place are given here. Raises StoreFull, DiskError.
         """
+        disk = self.choose(expected_bytes)
         slot = self.slots.allocate()
         if slot is None:
             self._evict_any()
@@ -109,7 +133,6 @@ class Store:
             if slot is None:
                 raise StoreFull("no free slot")
         number = self.number()
-        disk = self.choose(expected_bytes)
         record = msgspec.structs.replace(
             draft, generation=number, stamp=stamp_of(number), slot=slot, home=disk.number, copy=-1
         )
@@ -118,12 +141,26 @@ class Store:
         self.slots.settle(slot, record.home, -1, 0)
         disk.used_bytes += self.charge(record)
         try:
-            fd = await disk.run(self._create_file, disk, key, record, header_bytes(Header(key, url, record)))
+            fd = await self._created(disk, key, record, header_bytes(Header(key, url, record)))
         except OSError as error:
             disk.used_bytes -= self.charge(record)
             self.slots.release(slot)
-            raise DiskError(f"{disk.root}: {error}") from error
+            raise DiskError(f"{disk.root}: {error}", Reason.DISK_WRITE) from error
         return record, fd, disk
+
+    async def _created(self, disk: Disk, key: bytes, record: Record, header: bytes) -> int:
+        if disk.in_memory:
+            return self._create_file(disk, key, record, header)
+        making = disk.in_pool(self._create_file, disk, key, record, header)
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # the thread goes on: what it makes has to be there before it can be undone
+            await asyncio.wait((making,))
+            if making.exception() is None:
+                os.close(making.result())
+            self.discard(key, record)
+            raise
 
     @staticmethod
     def _create_file(disk: Disk, key: bytes, record: Record, header: bytes) -> int:
@@ -177,8 +214,11 @@ class Store:
         """Take an object off a disk: a RAM copy alone, or the whole object."""
         key = self.slots.key(gone.slot)
         record = self.index.get(key)
-        if record is None or record.slot != gone.slot:
-            self.slots.release(gone.slot)
+        if record is None or record.slot != gone.slot or disk.number not in _places(record):
+            if record is not None and record.slot == gone.slot:
+                self.slots.settle(gone.slot, record.home, record.copy, self.held_bytes(record))
+            else:
+                self.slots.release(gone.slot)
             if roster := self.space.rosters.get(disk.number):
                 roster.discard(gone.slot)
             return True
@@ -200,9 +240,11 @@ class Store:
 
     def publish(self, key: bytes, record: Record, before: Record | None) -> Record:
         """Make `record` what the store knows of the key, in place of `before` (the same file's earlier state)."""
-        disk = self.disks[record.home]
+        other = self.index.get(key)
+        if other is not None and other.generation != record.generation:
+            self.drop(key, other)
         if before is not None and before.home == record.home:
-            disk.used_bytes += self.charge(record) - self.charge(before)
+            self._count(record.home, key, record, self.charge(record) - self.charge(before))
         self.index.put(key, record)
         self.slots.settle(record.slot, record.home, record.copy, self.held_bytes(record))
         if roster := self.space.rosters.get(record.home):
@@ -216,7 +258,7 @@ class Store:
         charge = self.charge(record)
         old, new = _places(before), _places(record)
         for number in new - old:
-            self.disks[number].used_bytes += charge
+            self._count(number, key, record, charge, arrives=True)
             if roster := self.space.rosters.get(number):
                 roster.add(record.slot)
         self.index.put(key, record)
@@ -243,11 +285,21 @@ class Store:
             self.slots.release(record.slot)
         self._leave(key, record, record.home, self.charge(record))
 
+    def _count(
+        self, number: int, key: bytes, record: Record, size_bytes: int, *, arrives: bool = False, leaves: bool = False
+    ) -> None:
+        """Add to what is used of a disk, unless a count under way has yet to come by."""
+        counting = self.reckoning
+        if number not in self.disks:
+            return
+        if counting is None or counting.counts(number, key, record.generation, arrives=arrives, leaves=leaves):
+            self.disks[number].used_bytes += size_bytes
+
     def _leave(self, key: bytes, record: Record, number: int, charge: int) -> None:
         disk = self.disks.get(number)
         if disk is None:
             return
-        disk.used_bytes -= charge
+        self._count(number, key, record, -charge, leaves=True)
         if roster := self.space.rosters.get(number):
             roster.discard(record.slot)
         if disk.in_memory:
@@ -280,7 +332,7 @@ class Store:
         self.save_usage()
         self.index.commit()
         for disk in self.disks.values():
-            disk.close()
+            disk.close(finish=True)  # files that are to go
         self.index.set_meta("clean", True)
         self.index.set_meta("numbers", self._next_number)
         self.index.close()

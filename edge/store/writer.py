@@ -6,18 +6,23 @@ validator joins the parts), did not happen until it is whole.
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
+from typing import ParamSpec
 
 import msgspec
 import xxhash
 
-from edge.errors import DiskError
+from edge.errors import DiskError, StoreFull
 from edge.metrics import MOVED_BYTES
 from edge.store.disk import Disk
 from edge.store.object import Header, header_bytes, write_all, write_checksum, write_checksums
 from edge.store.record import Held, Record
 from edge.store.tiers import Store
 from edge.terms import Reason
+
+P = ParamSpec("P")
 
 
 class SliceStream:
@@ -41,12 +46,18 @@ class ObjectWriter:
         self._disk = disk
         self.parts = parts
         self._published = record if store.index.get(key) == record else None
+        self._is_dropped = False
+        self._at_work: set[asyncio.Future[None]] = set()
         self._sums: list[int] = []
         self._reserved = 0
+        self._unwritten = 0
+        self._closing_fd = -1
         self.record = record
         self.held: Held | None = None
         if record.size >= 0:
             self.held = Held(record.size, record.slice_size, record.held)
+        if record.size == 0 and self._published is None:
+            self.publish(record)  # nothing is missing of it
 
     @property
     def disk(self) -> Disk:
@@ -59,18 +70,22 @@ class ObjectWriter:
     def reserve(self, size_bytes: int) -> None:
         """Take room for what is about to come, so that other fills do not count on it."""
         self._reserved += size_bytes
-        self._disk.used_bytes += size_bytes
+        self._unwritten += size_bytes
+        self._disk.reserve(size_bytes)
 
     def stream(self, start: int) -> SliceStream:
         assert start % self.record.slice_size == 0
         return SliceStream(start)
 
     async def write(self, stream: SliceStream, data: bytes) -> None:
-        """Put the stream's next bytes into the file. Raises DiskError."""
+        """Put the stream's next bytes into the file. Raises DiskError, StoreFull."""
         slice_size = self.record.slice_size
         view = memoryview(data)
+        if self.held is None:
+            self._grow(len(data))
         try:
-            await self._disk.run(write_all, self._fd, view, self.record.body_offset + stream.position)
+            await self._run(write_all, self._fd, view, self.record.body_offset + stream.position)
+            self._wrote(min(len(data), self._unwritten))
             while view:
                 room = slice_size - stream.position % slice_size
                 piece, view = view[:room], view[room:]
@@ -82,6 +97,39 @@ class ObjectWriter:
             raise DiskError(f"{self._disk.root}: {error}", Reason.DISK_WRITE) from error
         self._store.page.add(MOVED_BYTES, len(data), self._disk.tier.source, "fill")
 
+    def _grow(self, size_bytes: int) -> None:
+        """Take room for a body of unknown length as it comes."""
+        self.reserve(size_bytes)
+        if not self._store.space.has_room(self._disk, 0) and not self._store.make_room(self._disk, 0):
+            raise StoreFull(f"{self._disk.root}: no room for more of a body of unknown length")
+
+    def _wrote(self, size_bytes: int) -> None:
+        self._unwritten -= size_bytes
+        self._disk.unwritten_bytes -= size_bytes
+
+    async def _run(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """In the disk's pool, and to its end even when the caller is cancelled: a thread that still writes must not
+        find its descriptor closed, or another file's.
+        """
+        if self._disk.in_memory:
+            function(*args, **kwargs)
+            return
+        work = self._disk.in_pool(function, *args, **kwargs)
+        self._at_work.add(work)
+        work.add_done_callback(self._done)
+        await asyncio.shield(work)
+
+    def _done(self, work: asyncio.Future[None]) -> None:
+        self._at_work.discard(work)
+        if not work.cancelled():
+            work.exception()  # seen, though nobody may wait for it any more
+        self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        if self._closing_fd >= 0 and not self._at_work:
+            os.close(self._closing_fd)
+            self._closing_fd = -1
+
     async def _seal(self, stream: SliceStream) -> None:
         digest = stream.hasher.intdigest() or 1
         stream.hasher.reset()
@@ -89,7 +137,7 @@ class ObjectWriter:
             self._sums.append(digest)
             return
         position = (stream.position - 1) // self.record.slice_size
-        await self._disk.run(write_checksum, self._fd, self.record, position, digest)
+        await self._run(write_checksum, self._fd, self.record, position, digest)
         self.held.add(position)
         if self.parts or self.held.complete:
             self.publish(msgspec.structs.replace(self.record, held=self.held.bitmap()))
@@ -102,8 +150,8 @@ class ObjectWriter:
         record = msgspec.structs.replace(self.record, size=size, held=None)
         header = header_bytes(Header(self._key, self._url, record), record.body_offset)
         try:
-            await self._disk.run(write_checksums, self._fd, record, self._sums)
-            await self._disk.run(write_all, self._fd, header, 0)
+            await self._run(write_checksums, self._fd, record, self._sums)
+            await self._run(write_all, self._fd, header, 0)
         except OSError as error:
             raise DiskError(f"{self._disk.root}: {error}", Reason.DISK_WRITE) from error
         self.held = Held(size, record.slice_size, None)
@@ -125,6 +173,7 @@ class ObjectWriter:
         elif self._store.index.get(self._key) == self._published:
             self._store.drop(self._key, self._published)
         self._published = None
+        self._is_dropped = True
 
     def close(self) -> None:
         """Give back what was not used. An object nobody may hold in part goes unless it is whole."""
@@ -132,7 +181,8 @@ class ObjectWriter:
             return
         self._disk.used_bytes -= self._reserved
         self._reserved = 0
-        if self._published is None:
+        self._wrote(self._unwritten)
+        if self._published is None and not self._is_dropped:
             self._store.discard(self._key, self.record)
-        os.close(self._fd)
-        self._fd = -1
+        self._fd, self._closing_fd = -1, self._fd
+        self._close_when_idle()
