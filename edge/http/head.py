@@ -43,6 +43,7 @@ class Block:
         "expects_continue",
         "fields",
         "host",
+        "is_from_zero",
         "is_plain",
         "keeps_alive_1_0",
         "log_fields",
@@ -73,8 +74,11 @@ class Block:
         ranges = fields.all("range")
         self.range = ranges[0] if len(ranges) == 1 else None
         is_conditional = any(name in fields for name in _CONDITIONS)
-        self.is_plain = bool(hosts) and self.body_length is None and not ranges and not is_conditional
+        is_simple = bool(hosts) and self.body_length is None and not is_conditional
+        self.is_plain = is_simple and not ranges
         """A host, and no body, range or condition: the whole object, if it is here."""
+        self.is_from_zero = is_simple and self.range == "bytes=0-"
+        """The same as a range: what ffmpeg and browsers ask for."""
         self.log_fields: str | None = None
         """What the access log says of it, once it was asked."""
         self.aliases: dict[bytes, Any] = _NOTHING

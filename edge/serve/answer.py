@@ -52,7 +52,7 @@ def answer(connection: Connection, block: Block) -> None:
         raise RequestError("a transfer coding in HTTP/1.0")
     route = worker.router.route(block.host, required=minor)
     block.route = route
-    if block.is_plain and not block.closes:
+    if (block.is_plain or block.is_from_zero) and not block.closes:
         block.aliases = route.aliases
     if connection.method not in _KNOWN and not (route.any_method and connection.method != b"CONNECT"):
         raise UnknownMethod(connection.method.decode("latin-1"))
@@ -73,7 +73,7 @@ def answer(connection: Connection, block: Block) -> None:
 def _alias(connection: Connection, route: Route, opened: OpenObject) -> None:
     if len(route.aliases) >= 2 * connection.worker.config.limits.open_objects:
         route.aliases.clear()
-    if opened.is_plain:
+    if opened.is_plain and opened.size:
         connection.worker.hot.keep_small(opened)
         route.aliases[connection.target] = opened
 

@@ -157,7 +157,7 @@ class Connection:
                         if data.count(b"\n", end) != data.count(b"\r\n", end):
                             raise RequestError("a line that ends in LF alone")
                         break
-                    block = self.block = Block(data[end:stop])
+                    block = self.block = self.worker.block(data[end:stop])
                 data = data[end + len(block.raw) :]
                 self.buffer = data
                 if not self._answer(block):
@@ -179,7 +179,8 @@ class Connection:
         """Send a whole object that is open. What does not fit into the socket at once becomes a delivery."""
         worker = self.worker
         started_s = self.monotonic()
-        data = opened.response(worker.now)
+        is_plain = block.is_plain
+        data = opened.response(worker.now) if is_plain else opened.response_from_zero(worker.now)
         sent = done = 0
         size = opened.size
         opened.hits += 1
@@ -196,14 +197,14 @@ class Connection:
         self.since_s = worker.now_s
         if done == size:
             took_s = self.monotonic() - started_s
-            status, source = opened.status, opened.source
+            status, source = opened.status if is_plain else 206, opened.source
             worker.log.append(
                 (worker.now, self.peer, block, b"GET", target, status, size, _HIT, source, took_s, took_s, opened, "")
             )
             return
         self.method, self.target, self.minor, self.keeps = b"GET", target, b"1", True
         self.resource, self.resumptions = None, 0
-        self.delivery.take_over(data, sent, max(done, 0), opened, started_s)
+        self.delivery.take_over(data, sent, max(done, 0), opened, opened.status if is_plain else 206, started_s)
 
     def _answer(self, block: Block) -> bool:
         """Begin the response to the request just parsed; whether the connection still lives."""

@@ -101,12 +101,14 @@ class Delivery:
         else:
             connection.delivered()
 
-    def take_over(self, head: bytes, head_sent: int, sent: int, opened: OpenObject, started_s: float) -> None:
+    def take_over(
+        self, head: bytes, head_sent: int, sent: int, opened: OpenObject, status: int, started_s: float
+    ) -> None:
         """Go on with a hit of which the socket has not taken everything at once."""
         self.is_busy = True
         self.started_s = started_s
         self.first_byte_s = self.connection.monotonic() - started_s if head_sent else 0.0
-        self.outcome, self.source, self.status = Outcome.HIT, opened.source, opened.status
+        self.outcome, self.source, self.status = Outcome.HIT, opened.source, status
         self.object, self.view = opened, None
         opened.users += 1
         self.chunked = False

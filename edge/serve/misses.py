@@ -27,13 +27,13 @@ from edge.fill.messages import (
 from edge.http.fields import Fields, end_to_end
 from edge.http.validators import strongest
 from edge.serve import answer
+from edge.serve.following import RemoteError, lacking, land, wake
 from edge.serve.objects import FlightView, OpenObject
-from edge.serve.plan import Plan, response_plan, span_of, wanted_range
+from edge.serve.plan import span_of, wanted_range
 from edge.serve.relay import Relay
 from edge.serve.router import Resource, Route
 from edge.serve.stored import with_refusal
 from edge.serve.upload import Upload
-from edge.store.record import Held, Record
 from edge.terms import Outcome, Reason, TierName
 
 if TYPE_CHECKING:
@@ -46,15 +46,6 @@ _PATIENCE_S = 5.0
 _RESUMPTIONS = 3
 _PENDING_MAX = 20_000
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
-_TIMEOUTS = frozenset((Reason.ORIGIN_TIMEOUT, Reason.ORIGIN_STALLED))
-
-
-class _RemoteError(EdgeError):
-    """What the manager said of a failure."""
-
-    def __init__(self, status: int, reason: Reason) -> None:
-        super().__init__("", reason)
-        self.status = status  # type: ignore[misc]
 
 
 class Misses:
@@ -258,7 +249,7 @@ class Misses:
         for relay in list(self._relays.values()):
             relay.finished(Reason.MANAGER_GONE)
         for view in views.values():
-            self._land(view, view.size, Reason.MANAGER_GONE)
+            land(view, view.size, Reason.MANAGER_GONE)
         self._worker.loop.call_soon(self.connect)
 
     def _send(self, message: Want | Leave | Hot | Lost | Uploaded, descriptors: tuple[int, ...] = ()) -> None:
@@ -271,13 +262,13 @@ class Misses:
                 view = self._views.get(message.flight)
                 if view is not None:
                     view.add(message.start, message.end)
-                    self._wake(view)
+                    wake(view)
             case Opened():
                 self._opened(message, descriptors[0])
             case Landed():
                 landed = self._views.pop(message.flight, None)
                 if landed is not None:
-                    self._land(landed, message.size, message.reason)
+                    land(landed, message.size, message.reason)
             case Passing():
                 self._passing(message, descriptors)
             case Passed():
@@ -285,7 +276,7 @@ class Misses:
                 if relay is not None:
                     relay.finished(message.reason)
             case Failed():
-                self._fail(message.id, _RemoteError(message.status, message.reason))
+                self._fail(message.id, RemoteError(message.status, message.reason))
 
     def _opened(self, message: Opened, fd: int) -> None:
         connection, want = self._pending.pop(message.id, (None, None))
@@ -311,7 +302,7 @@ class Misses:
             self._served[message.id] = connection
         if want.continues is not None:
             self._continue(connection, opened, view)
-        elif view is None and (plan := _lacking(connection, record)) is not None:
+        elif view is None and (plan := lacking(connection, record)) is not None:
             # what was asked for is here, but not what the request comes to: If-Range has been judged only now
             route = connection.block.route
             assert isinstance(route, Route)
@@ -334,38 +325,6 @@ class Misses:
             delivery.object.release()
         delivery.object, delivery.view = opened, view
         delivery.pump()
-
-    def _land(self, view: FlightView, size: int, reason: Reason | None) -> None:
-        view.has_landed = True
-        view.size = size
-        view.reason = reason
-        self._wake(view)
-        awaiting, view.awaiting = view.awaiting, []
-        for connection in awaiting:
-            if connection.delivery.view is view:
-                self._answer_landed(connection, view)
-        view.object.let_go()
-
-    @staticmethod
-    def _answer_landed(connection: Connection, view: FlightView) -> None:
-        """The length is known, or will never be: now the head can be sent."""
-        delivery = connection.delivery
-        delivery.is_waiting = False
-        if view.reason is not None:
-            connection.refuse(_RemoteError(504 if view.reason in _TIMEOUTS else 502, view.reason))
-            return
-        delivery.object = delivery.view = None
-        view.object.users -= 1  # deliver() counts it again
-        with_refusal(connection, lambda: answer.deliver(connection, view.object, view, delivery.outcome))
-
-    @staticmethod
-    def _wake(view: FlightView) -> None:
-        if not view.deliveries:
-            return
-        waiting, view.deliveries = view.deliveries, set()
-        for delivery in waiting:
-            if delivery.view is view:
-                delivery.more()
 
     def _passing(self, message: Passing, descriptors: list[int]) -> None:
         connection, want = self._pending.pop(message.id, (None, None))
@@ -403,10 +362,3 @@ class Misses:
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
-
-
-def _lacking(connection: Connection, record: Record) -> Plan | None:
-    """What a request comes to, where that is not all here."""
-    plan = response_plan(connection.method.decode("ascii"), connection.block, record, record.size)
-    held = Held(record.size, record.slice_size, record.held)
-    return plan if held.missing(plan.start, plan.end) else None

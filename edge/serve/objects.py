@@ -30,6 +30,8 @@ class OpenObject:
 
     __slots__ = (
         "_response",
+        "_response_from_zero",
+        "_response_from_zero_s",
         "_response_s",
         "body",
         "body_offset",
@@ -78,6 +80,8 @@ class OpenObject:
         self.send_flags = MSG_MORE if record.size > 0 else 0
         self._response = b""
         self._response_s = 0
+        self._response_from_zero = b""
+        self._response_from_zero_s = 0
 
     def response(self, now: float) -> bytes:
         """The head of a hit that sends all of it, the body behind it where it is small; good for the second."""
@@ -93,13 +97,32 @@ class OpenObject:
             )
         return self._response
 
+    def response_from_zero(self, now: float) -> bytes:
+        """The same for a request with Range: bytes=0-, of an object that is not empty."""
+        second = int(now)
+        if second != self._response_from_zero_s:
+            self._response_from_zero_s = second
+            self._response_from_zero = (
+                b"%b%b%bContent-Range: bytes 0-%d/%d\r\nContent-Length: %d\r\nAccept-Ranges: bytes\r\n\r\n%b"
+                % (
+                    status_line(206),
+                    self.lines,
+                    age_lines(self.record, now, f"hit; ttl=TTL; detail={self.source}"),
+                    self.size - 1,
+                    self.size,
+                    self.size,
+                    self.body or b"",
+                )
+            )
+        return self._response_from_zero
+
     def keep_body(self) -> None:
         """Hold the whole body in memory from now on; OSError when it cannot be read."""
         body = os.pread(self.fd, self.size, self.body_offset)
         if len(body) == self.size:
             self.body = body
             self.send_flags = 0
-            self._response_s = 0
+            self._response_s = self._response_from_zero_s = 0
 
     def let_go(self) -> None:
         """Close as soon as nobody reads it."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from edge.clock import Clock
 from edge.config import Config
+from edge.http.head import Block
 from edge.limits import ACCEPTS_PER_TURN
 from edge.logs import get_logger
 from edge.metrics import (
@@ -33,6 +34,8 @@ from edge.store.layout import Layout
 from edge.store.reader import StoreReader
 from edge.terms import Reason
 
+_BLOCKS_MAX = 4096
+_BLOCK_BYTES = 2048
 _TICK_S = 0.25
 _TICKS_A_FLUSH = 2
 _TICKS_A_SWEEP = 4
@@ -64,6 +67,7 @@ class Worker:
         self._certificates = Certificates(config.certificates) if config.certificates else None
         self._connections: set[Connection] = set()
         self.lingering = Lingering(self.loop)
+        self._blocks: dict[bytes, Block] = {}
         self._ticks = 0
         self._accepted = 0
         page.clear_gauges()
@@ -113,6 +117,17 @@ class Worker:
     def _resume_accepting(self, listener: socket.socket, certificates: Certificates | None) -> None:
         if self.accepts:
             self.loop.add_reader(listener.fileno(), self._accept, listener, certificates)
+
+    def block(self, raw: bytes) -> Block:
+        """A block of fields, parsed once however many connections repeat it. Raises RequestError."""
+        known = self._blocks.get(raw)
+        if known is None:
+            known = Block(raw)
+            if len(raw) <= _BLOCK_BYTES:
+                if len(self._blocks) >= _BLOCKS_MAX:
+                    self._blocks.clear()
+                self._blocks[raw] = known
+        return known
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
