@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge.errors import MethodNotAllowed, RequestError, UnknownMethod
 from edge.http.dates import http_date
 from edge.http.head import Block
-from edge.http.ranges import content_range, unsatisfied_range
+from edge.http.ranges import content_range, multipart_layout, unsatisfied_range
 from edge.serve import stored
 from edge.serve.heads import CHUNKED, VIA, age_lines, field_lines, status_line
 from edge.serve.objects import FlightView, OpenObject
@@ -104,11 +105,18 @@ def deliver(connection: Connection, opened: OpenObject, view: FlightView | None,
         delivery.object, delivery.view = opened, view
         connection.worker.misses.want_span(connection, plan.start, plan.end)
         return
-    head = _head(connection, opened, plan, size, outcome)
+    layout, boundary = None, ""
+    if plan.parts:
+        boundary = f"edge-{os.urandom(12).hex()}"
+        layout = multipart_layout(plan.parts, size, opened.record.field("content-type"), boundary)
+    length = layout.length if layout is not None else plan.end - plan.start
+    head = _head(connection, opened, plan, size, length, outcome, boundary)
     if connection.method == b"HEAD" or plan.status in (304, 412) or (plan.end == plan.start and size >= 0):
         delivery.send_file(head, opened, view, 0, 0)
     elif size < 0 and view is not None:
         _deliver_unknown(connection, head, opened, view)
+    elif layout is not None:
+        delivery.send_parts(head, opened, view, layout)
     else:
         delivery.send_file(head, opened, view, plan.start, plan.end)
 
@@ -122,7 +130,15 @@ def _deliver_unknown(connection: Connection, head: bytes, opened: OpenObject, vi
         connection.worker.misses.await_landing(connection, view)
 
 
-def _head(connection: Connection, opened: OpenObject, plan: Plan, size: int, outcome: Outcome) -> bytes:
+def _head(
+    connection: Connection,
+    opened: OpenObject,
+    plan: Plan,
+    size: int,
+    length: int,
+    outcome: Outcome,
+    boundary: str,
+) -> bytes:
     record = opened.record
     now = connection.worker.now
     detail = f"hit; ttl=TTL; detail={opened.source}" if outcome is Outcome.HIT else _FORWARDED[outcome]
@@ -131,15 +147,17 @@ def _head(connection: Connection, opened: OpenObject, plan: Plan, size: int, out
         parts.append(field_lines(pair for pair in record.fields if pair[0].lower() in _NOT_MODIFIED_FIELDS) + VIA)
     elif plan.status in (412, 416):
         parts.append(f"Date: {http_date(now)}\r\n".encode() + VIA)
+    elif boundary:
+        parts.append(field_lines(pair for pair in record.fields if pair[0].lower() != "content-type") + VIA)
+        parts.append(f"Content-Type: multipart/byteranges; boundary={boundary}\r\n".encode())
     else:
         parts.append(opened.lines)
     parts.append(age_lines(record, now, detail))
     if plan.status == 416:
         parts.append(f"Content-Range: {unsatisfied_range(size)}\r\n".encode())
-    if plan.status == 206:
+    if plan.status == 206 and not boundary:
         parts.append(f"Content-Range: {content_range(plan.start, plan.end, size)}\r\n".encode())
     if plan.status != 304 and (size >= 0 or plan.status == 412):
-        length = plan.end - plan.start
         parts.append(b"Content-Length: %d\r\nAccept-Ranges: bytes\r\n" % length)
     elif plan.status != 304 and connection.minor == b"1":
         parts.append(CHUNKED)

@@ -128,11 +128,14 @@ class Connection:
             self._process(data)
 
     def _ended(self) -> None:
-        if not self.delivery.is_busy or (self.upload is not None and not self.upload.is_complete):
+        is_idle = not self.delivery.is_busy
+        if (is_idle and not self.buffer) or (self.upload is not None and not self.upload.is_complete):
             self.client_left()
             return
         self.has_ended = True
         self.stop_reading()
+        if is_idle:
+            self._take_up()
 
     def _process(self, data: bytes) -> None:
         """Answer the requests in `data`, one after the other, until one is not answered at once."""
@@ -303,9 +306,11 @@ class Connection:
         """Go on with what the client sent while it was being answered."""
         if self.fd >= 0 and not self.delivery.is_busy:
             self.start_reading()
+            before = len(self.buffer)
             self._process(self.buffer)
             if self.has_ended and not self.delivery.is_busy:
-                self.close()
+                # what is left is no whole request, and there will be no more of it
+                self.close() if len(self.buffer) == before else self.worker.loop.call_soon(self._take_up)
 
     def _finish(self, reason: str) -> None:
         """Count and log the request, whatever became of it."""
@@ -319,7 +324,7 @@ class Connection:
                 self.method,
                 self.target,
                 delivery.status,
-                delivery.position - delivery.start,
+                delivery.body_bytes,
                 delivery.outcome,
                 delivery.source,
                 delivery.first_byte_s,

@@ -14,6 +14,7 @@ from socket import MSG_MORE
 from typing import TYPE_CHECKING
 
 from edge.errors import DiskError
+from edge.http.ranges import MultipartLayout
 from edge.limits import SEND_TURN_BYTES
 from edge.metrics import READ_AHEADS
 from edge.serve.objects import FlightView, OpenObject
@@ -31,6 +32,9 @@ _GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT, errno.ENOTCON
 class Delivery:
     __slots__ = (
         "_after_out",
+        "_parts",
+        "_sent_before",
+        "_tail",
         "_warm_until",
         "chunked",
         "connection",
@@ -68,12 +72,15 @@ class Delivery:
         self.source = Source.EDGE
         self.started_s = self.first_byte_s = 0.0
         self._warm_until = 0
+        self._parts: list[tuple[bytes, int, int]] = []
+        self._tail = b""
+        self._sent_before = 0
         self._after_out: Callable[[], None] | None = None
 
     @property
     def body_bytes(self) -> int:
-        """Bytes of the body sent so far."""
-        return self.position - self.start
+        """Bytes of the body sent so far, the heads of parts not counted."""
+        return self._sent_before + self.position - self.start
 
     def send_file(self, head: bytes, opened: OpenObject, view: FlightView | None, start: int, end: int) -> None:
         """Send a head and the file's bytes [start, end); the caller has counted itself in `opened.users`."""
@@ -122,6 +129,35 @@ class Delivery:
             self.connection.await_writable()
         else:
             self.pump()
+
+    def send_parts(self, head: bytes, opened: OpenObject, view: FlightView | None, layout: MultipartLayout) -> None:
+        """Send a head and several ranges as multipart/byteranges, one after the other."""
+        self._parts = list(reversed(layout.parts))
+        self._tail = layout.tail
+        first, start, end = self._parts.pop()
+        self.send_file(head + first, opened, view, start, end)
+
+    def _next_part(self) -> None:
+        """The range under way is sent: the next one's head, or the end."""
+        connection = self.connection
+        if not self._parts:
+            tail, self._tail = self._tail, b""
+            if tail:
+                self.send_bytes(tail, connection.delivered)
+            else:
+                connection.delivered()
+            return
+        head, start, end = self._parts.pop()
+        self._sent_before += self.position - self.start
+        self.start = self.position = self._warm_until = start
+        self.end = end
+        self.send_bytes(head, self._begin_part)
+
+    def _begin_part(self) -> None:
+        if self.view is None or self.connection.worker.misses.covers(self.connection, self.start, self.end):
+            self.pump()
+        elif not self.connection.worker.misses.want_rest(self.connection):
+            self.connection.break_off(Reason.INTERNAL)
 
     def send_chunks(self, head: bytes, opened: OpenObject, view: FlightView) -> None:
         """Send a head and a body whose length nobody knows yet, in chunked coding."""
@@ -197,7 +233,7 @@ class Delivery:
             return
         self.position = position = position + sent
         if position == self.end:
-            connection.delivered()
+            self._next_part()
         else:
             connection.await_writable()
 
@@ -291,6 +327,9 @@ class Delivery:
         self.first_byte_s = 0.0
         self.out = b""
         self._after_out = None
+        self._parts = []
+        self._tail = b""
+        self._sent_before = 0
         opened = self.object
         if opened is not None:
             self.object = None

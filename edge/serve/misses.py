@@ -156,11 +156,15 @@ class Misses:
 
     def resume(self, connection: Connection) -> bool:
         """Go on with a response under way from wherever its bytes can be had; whether that is possible."""
+        connection.resumptions += 1
+        return connection.resumptions <= _RESUMPTIONS and self.want_rest(connection)
+
+    def want_rest(self, connection: Connection) -> bool:
+        """Ask for what is left of the range under way, of the same representation; whether that is possible."""
         delivery = connection.delivery
         opened = delivery.object
-        connection.resumptions += 1
         route, resource = connection.block.route, connection.resource
-        if opened is None or not isinstance(route, Route) or connection.resumptions > _RESUMPTIONS or delivery.chunked:
+        if opened is None or not isinstance(route, Route) or delivery.chunked:
             return False
         if resource is None or resource.key != opened.key:
             connection.resource = resource = route.resource(connection.target)

@@ -8,10 +8,11 @@ from edge.http.conditions import Outcome as Precondition
 from edge.http.conditions import evaluate
 from edge.http.fields import Fields
 from edge.http.head import Block
-from edge.http.ranges import UNSATISFIABLE, RangeSet, Unsatisfiable, if_range_matches, parse_range, resolve
+from edge.http.ranges import UNSATISFIABLE, RangeSet, Span, Unsatisfiable, if_range_matches, parse_range, resolve
 from edge.store.record import Record
 
-_RANGES_MAX = 1
+RANGES_MAX = 8
+"""Ranges of one request."""
 
 
 class Plan(NamedTuple):
@@ -20,18 +21,28 @@ class Plan(NamedTuple):
     status: int
     start: int = 0
     end: int = 0
+    parts: tuple[Span, ...] = ()
+    """More than one span: multipart/byteranges; `start` and `end` are the first one's."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """All of them."""
+        return self.parts or ((self.start, self.end),)
 
 
 def wanted_range(block: Block) -> RangeSet | None:
-    """The single range a request asks for; None: all of it."""
+    """The ranges a request asks for; None: all of it. Too many are taken for all (RFC 9110, 14.2)."""
     if block.range is None:
         return None
     specs = parse_range(block.range)
-    return specs if specs is not None and len(specs) == 1 else None
+    return specs if specs is not None and len(specs) <= RANGES_MAX else None
 
 
 def span_of(specs: RangeSet | None) -> tuple[int | None, int | None]:
-    """A range as the manager is asked for it: start and end; a suffix has no start."""
+    """The first range as the manager is asked for it: start and end; a suffix has no start.
+
+    The others are asked for when their turn comes, so that a client never makes us fetch what it does not read.
+    """
     if specs is None:
         return None, None
     first, last = specs[0]
@@ -47,7 +58,15 @@ def response_plan(method: str, block: Block, record: Record, size: int) -> Plan:
         return whole
     stored = Fields(record.fields)
     etag, modified = stored.get("etag"), stored.get("last-modified")
-    verdict = evaluate(method, block.fields, status=record.status, etag=etag, last_modified=modified)
+    verdict = evaluate(
+        method,
+        block.fields,
+        status=record.status,
+        etag=etag,
+        last_modified=modified,
+        date=stored.get("date"),
+        received_at=record.response_time,
+    )
     if verdict is Precondition.NOT_MODIFIED:
         return Plan(304)
     if verdict is Precondition.PRECONDITION_FAILED:
@@ -58,10 +77,10 @@ def response_plan(method: str, block: Block, record: Record, size: int) -> Plan:
     if_range = block.fields.get("if-range")
     if if_range is not None and not if_range_matches(if_range, etag, modified, stored.get("date")):
         return whole
-    spans = resolve(specs, size, max_ranges=_RANGES_MAX)
+    spans = resolve(specs, size, max_ranges=RANGES_MAX)
     if isinstance(spans, Unsatisfiable):
         assert spans is UNSATISFIABLE
         return Plan(416)
     if not spans:
         return whole
-    return Plan(206, *spans[0])
+    return Plan(206, *spans[0], parts=tuple(spans) if len(spans) > 1 else ())

@@ -35,7 +35,8 @@ def _holds(connection: Connection, record: Record) -> bool:
     if record.complete:
         return True
     plan = response_plan(connection.method.decode(), connection.block, record, record.size)
-    return not Held(record.size, record.slice_size, record.held).missing(plan.start, plan.end)
+    held = Held(record.size, record.slice_size, record.held)
+    return not any(held.missing(start, end) for start, end in plan.spans)
 
 
 def _open(connection: Connection, route: Route, resource: Resource, record: Record, disk: Disk) -> None:

@@ -121,7 +121,8 @@ class Held:
 
     def missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """Runs of slice numbers, half-open, that [start, end) needs and that are not here."""
-        first, last = start // self.slice_size, slice_count(min(end, self.size), self.slice_size)
+        end = min(end, self.size)
+        first, last = start // self.slice_size, slice_count(end, self.slice_size) if start < end else 0
         gaps: list[tuple[int, int]] = []
         for position in range(first, last):
             if position in self:
