@@ -58,23 +58,42 @@ def _validated(document: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        lines = [line for detail in error.errors() for line in _mistake(detail).splitlines()]
+        details: list[Any] = error.errors()
+        places = [detail["loc"] for detail in details]
+        lines = [
+            line
+            for detail in details
+            # a list is also called too short when it is an item of it that is wrong
+            if detail["type"] != "too_short" or not any(_is_within(place, detail["loc"]) for place in places)
+            for line in _mistake(detail, document).splitlines()
+        ]
         raise ConfigError(lines) from error
 
 
-def _mistake(detail: Any) -> str:
+def _is_within(place: tuple[Any, ...], outer: tuple[Any, ...]) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
+
+
+def _mistake(detail: Any, document: Any) -> str:
     key = ""
+    found = document
     for part in detail["loc"]:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+        try:
+            found = found[part]  # as it is written, where what it came to is what is wrong
+        except (LookupError, TypeError):
+            found = detail["input"]
     allowed = detail["msg"].removeprefix("Value error, ")
     kind = detail["type"]
     if kind == "missing":
         return f"{key}: missing; it has no default"
     if kind == "extra_forbidden":
         return f"{key}: no such setting"
+    if kind == "too_short":
+        allowed = f"at least {detail['ctx']['min_length']} is needed"
     if not key:
         return str(allowed)
-    found = repr(detail["input"])
-    if len(found) > 80:
-        found = found[:77] + "..."
-    return f"{key}: found {found}; {allowed[:1].lower()}{allowed[1:]}"
+    text = repr(found)
+    if len(text) > 80:
+        text = text[:77] + "..."
+    return f"{key}: found {text}; {allowed[:1].lower()}{allowed[1:]}"

@@ -21,7 +21,7 @@ _HOST = re.compile(
 
 
 def option(default: Any, text: str, *, reload: bool = False, **bounds: Any) -> Any:
-    """One setting: its default, its sentence, its bounds, and whether a reload can change it."""
+    """One setting: its default (... for none), its sentence, its bounds, and whether a reload can change it."""
     extra: dict[str, Any] = {"reload": reload}
     if isinstance(default, type) or callable(default):
         return Field(default_factory=default, description=text, json_schema_extra=extra, **bounds)
@@ -76,8 +76,8 @@ class Listener(Model):
 class Certificate(Model):
     """A certificate for TLS listeners, chosen by the name a player asks for. Its files may change while we run."""
 
-    certificate: AbsolutePath = Field(description="The PEM file of the certificate, its chain behind it.")
-    key: AbsolutePath = Field(description="The PEM file of its private key.")
+    certificate: AbsolutePath = option(..., "The PEM file of the certificate, its chain behind it.")
+    key: AbsolutePath = option(..., "The PEM file of its private key.")
 
 
 class Control(Model):
@@ -105,9 +105,9 @@ class CacheKey(Model):
 class Site(Model):
     """A video service: the host names players use, and the origins behind them."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="A short name, for logs and commands.")
+    name: str = option(..., "A short name, for logs and commands.", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     hosts: tuple[HostName, ...] = option(("*",), 'Host names served, without port; "*" is any.', min_length=1)
-    origins: tuple[Origin, ...] = Field(min_length=1, max_length=16, description="URLs to fill from, tried in order.")
+    origins: tuple[Origin, ...] = option(..., "URLs to fill from, tried in order.", min_length=1, max_length=16)
     host_header: Literal["client", "origin"] = option(
         "client", "The Host an origin is sent: the client's own, or the origin's name."
     )
@@ -123,7 +123,7 @@ class Site(Model):
 class DiskConfig(Model):
     """A folder on a file system of its own. It keeps its identity in a file there."""
 
-    path: AbsolutePath = Field(description="The folder; made where missing.")
+    path: AbsolutePath = option(..., "The folder; made where missing.")
     size: Bytes | None = option(
         None, "The most it may hold. Unset: all of the file system but the reserve.", ge=1 << 20
     )
@@ -201,7 +201,7 @@ class Config(Model):
         (), "For TLS listeners; the first is for names that none of them is for."
     )
     control: Control = option(Control, "Where the operator looks.")
-    sites: tuple[Site, ...] = Field(min_length=1, description="The services this box caches.")
+    sites: tuple[Site, ...] = option(..., "The services this box caches.", min_length=1)
     tiers: Tiers = option(Tiers, "The storage.")
     fill: Fill = option(Fill, "Fetching from origins.")
     limits: Limits = option(Limits, "Bounds on clients.")

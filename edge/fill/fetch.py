@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from edge.errors import EdgeError, OriginChanged, OriginError
+from edge.errors import EdgeError, OriginChanged, OriginError, StoreFull
 from edge.fill.asking import Asked
 from edge.fill.origin import OriginResponse
 from edge.http.fields import Fields
@@ -35,6 +35,8 @@ class Fetch:
         """Bytes of the answer before `start`, not kept."""
         self.limit: int | None = None
         """Where to stop, at a slice's end, for want of anyone who wants more; None: at the end."""
+        self.is_sure = False
+        """Whether the origin has answered, with the same object."""
         self.broken: EdgeError | None = None
         """Why the first answer broke off."""
 
@@ -61,6 +63,7 @@ class Fetch:
             if failures >= base.config.fill.attempts:
                 raise self.broken
             self._check_resumable(self.broken)
+            base.retrying(self.broken, self._flight.want.url, failures)
         while not self._done():
             if failures:
                 base.page.add(FILL_RESUMES)
@@ -97,6 +100,8 @@ class Fetch:
             flight.site, "GET", flight.want.host, flight.want.target, fields, attempt=attempt
         ) as response:
             self._verify(asked, response)
+            self.is_sure = True
+            flight.answered()
             await self.receive(response)
 
     def _verify(self, asked: Asked, response: OriginResponse) -> None:
@@ -131,6 +136,8 @@ class Fetch:
                 data = data[dropped:]
             if self.end is not None and self.position + len(data) > self.end:
                 data = data[: self.end - self.position]
+            if self.end is None and not flight.base.store.accepts(writer.disk, self.position + len(data)):
+                raise StoreFull(f"{writer.disk.root}: longer than what is kept there")
             if data:
                 before = self.position
                 await writer.write(self._stream, data)

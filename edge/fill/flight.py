@@ -21,19 +21,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 from edge.config import Site
-from edge.errors import DiskError, EdgeError, OriginChanged, OriginError
+from edge.errors import DiskError, EdgeError, OriginChanged, OriginError, StoreFull
+from edge.fill.alone import hand_over, pass_all
 from edge.fill.asking import Answer, Asked, Meaning, first_ask, interpret, lower_ask, shared_fields, wanted_span
 from edge.fill.base import Base, as_edge_error
 from edge.fill.fetch import Fetch
 from edge.fill.follower import Client, Follower, same_object
 from edge.fill.gaps import fetches_for
-from edge.fill.messages import Arrived, Failed, Landed, Opened
+from edge.fill.messages import Arrived, Landed, Opened
 from edge.fill.origin import OriginResponse
-from edge.fill.passing import pass_response
 from edge.fill.records import contradicts, draft_record, freshened_record
 from edge.http.fields import Fields
 from edge.http.validators import strongest
@@ -144,12 +144,17 @@ class Flight:
                 client.send(message)
             self.writer.close()
             os.close(self._read_fd)
-        if failure is not None:
-            for follower in self.followers:
-                if not follower.is_open:
-                    follower.fail(failure)
-        late, self._late = self._late, []
-        self.base.dispatch(late)
+        waiting = [follower for follower in self.followers if not follower.is_open]
+        if failure is not None and not (isinstance(failure, OriginChanged) and self.writer is not None):
+            for follower in waiting:
+                follower.fail(failure)
+            waiting = []
+        # they have nothing yet of what has changed
+        for follower in waiting:
+            if follower.want.continues is not None:
+                follower.fail(OriginChanged())
+        self.base.dispatch([one for one in waiting if one.want.continues is None] + self._late)
+        self._late = []
 
     async def _ask(self, asked: Asked | None = None) -> None:
         """Ask the origin until it answers; an answer that is stored is received to its end."""
@@ -192,15 +197,15 @@ class Flight:
             case Meaning.BEYOND:
                 await self._ask(lower_ask(asked, self.base.config.fill.slice_size))
             case Meaning.NO_RANGES:
-                self._pass_all(is_personal=answer.is_personal)
+                pass_all(self, is_personal=answer.is_personal)
             case Meaning.PASS:
-                await self._hand_over(response, is_personal=answer.is_personal)
+                await hand_over(self, response, is_personal=answer.is_personal)
 
     async def _revalidated(self, stored: Record, response: OriginResponse, default_s: float | None) -> None:
         """What is stored is still true, if it is still there and it is what the origin speaks of."""
         before = self._current(stored)
         if before is None or contradicts(stored, response):
-            self._let_go_of_stored()
+            self.let_go_of_stored()
             self._record = None
             await self._ask()
             return
@@ -209,51 +214,13 @@ class Flight:
         self.base.store.publish(self.key, self._record, before)
         await self._resume(self._record, Outcome.REVALIDATED)
 
-    def _only_one(self) -> list[Follower]:
-        """Nobody may join any more; who remains can be given an answer with a head of its own."""
-        self.ended = True
-        followers, self.followers = self.followers, []
-        for follower in followers:
-            if follower.want.continues is not None:
-                follower.fail(OriginChanged("what was begun cannot be had any more"))
-        return [follower for follower in followers if follower.want.continues is None]
-
-    async def _hand_over(self, response: OriginResponse, *, is_personal: bool = False) -> None:
-        """An answer for one: the client that asked has it; the others ask for themselves, now and for a while."""
-        followers = self._only_one()
-        if response.status >= 500:
-            # an error says nothing of the object, and a herd must not follow the first to a failing origin
-            error = OriginError(f"the origin answered {response.status}", Reason.ORIGIN_STATUS)
-            self.base.failed(error, self.want.url, self.site.name)
-            for follower in followers[1:]:
-                follower.client.send(Failed(follower.want.id, response.status, Reason.ORIGIN_STATUS))
-        else:
-            self._send_off(followers[1:], is_personal=is_personal)
-        for follower in followers[:1]:
-            await pass_response(self.base, follower.client, follower.want, response)
-
-    def _pass_all(self, *, is_personal: bool = False) -> None:
-        """Every client asks for itself, as it asked us."""
-        followers = self._only_one()
-        self.base.pass_each(followers[:1])
-        self._send_off(followers[1:], is_personal=is_personal)
-
-    def _send_off(self, followers: Sequence[Follower], *, is_personal: bool) -> None:
-        """These followers get none of our answer: it is for one, or it was only so for the one that asked."""
-        if not is_personal:
-            self._let_go_of_stored()
-            self.base.remember_bypass(self.key)
-            self.base.pass_each(followers)
-            return
-        self.base.pass_each([follower for follower in followers if follower.is_authorized])
-        self.base.dispatch([follower for follower in followers if not follower.is_authorized])
-
     def _current(self, record: Record) -> Record | None:
         """A stored object as it stands now: it may have been moved since we looked, or be gone."""
         found = self.base.store.index.get(self.key)
         return found if found is not None and found.generation == record.generation else None
 
-    def _let_go_of_stored(self) -> None:
+    def let_go_of_stored(self) -> None:
+        """What is stored is not true any more."""
         if self._record is not None and (current := self._current(self._record)) is not None:
             self.base.store.drop(self.key, current)
 
@@ -269,11 +236,11 @@ class Flight:
             # no place to keep it is no reason not to serve it
             self.base.failed(error, self.want.url, self.site.name)
             if response.status == 206:
-                self._pass_all()
+                pass_all(self)
             else:
-                await self._hand_over(response)
+                await hand_over(self, response)
             return
-        self._let_go_of_stored()
+        self.let_go_of_stored()
         self.base.page.add(FILLS)
         await self._enter(ObjectWriter(store, self.key, self.want.url, record, fd, disk, parts=self._joins(record)))
         assert self.writer is not None
@@ -281,6 +248,7 @@ class Flight:
         first = -(-answer.start // record.slice_size) * record.slice_size if answer.start else 0
         fetch = Fetch(self, first, answer.end if answer.size >= 0 else None)
         fetch.skip = first - answer.start
+        fetch.is_sure = True
         self._enlist(fetch)
         self._open_all()
         await asyncio.wait((self._task(self._receive(fetch, response)),))
@@ -294,6 +262,10 @@ class Flight:
         except OriginError as error:
             fetch.broken = error
             return
+        except StoreFull as error:
+            # only a body whose length was not told can turn out too long: the next who ask get it past the store
+            self.base.remember_bypass(self.key)
+            self._fail(error)
         except Exception as error:
             self._fail(error)
         self.fetches.remove(fetch)
@@ -307,7 +279,7 @@ class Flight:
             fd = await disk.run(disk.open, self.key, record.generation, write=True)
         except OSError as error:
             self.base.failed(DiskError(f"{disk.root}: {error}", Reason.DISK_LOST_FILE), self.want.url, self.site.name)
-            self._let_go_of_stored()
+            self.let_go_of_stored()
             self._record = None
             await self._ask()
             return
@@ -344,8 +316,28 @@ class Flight:
         if record.size >= 0:
             follower.start, follower.end = wanted_span(follower.want, record.size)
             self._fetch_missing(follower.start, follower.end)
+            if not self._is_sure(follower.start, follower.end):
+                return  # until the origin has answered for its first byte: then a failure can still be told as such
+        self._hand(follower)
+
+    def _is_sure(self, start: int, end: int) -> bool:
+        """Whether the first byte wanted is here, or an answer that brings it."""
+        assert self.writer is not None
+        assert self.writer.held is not None
+        if start >= end or start // self.writer.record.slice_size in self.writer.held:
+            return True
+        return any(one.is_sure and one.start <= start and (one.end is None or start < one.end) for one in self.fetches)
+
+    def answered(self) -> None:
+        """The origin has answered a fetch, and it is the same object: who waited for that has the file now."""
+        for follower in self.followers:
+            if not follower.is_open and self._is_sure(follower.start, follower.end or 0):
+                self._hand(follower)
+
+    def _hand(self, follower: Follower) -> None:
+        assert self.writer is not None
         follower.is_open = True
-        tier = writer.disk.tier
+        record, tier = self.writer.record, self.writer.disk.tier
         follower.client.send(
             Opened(follower.want.id, self.number, record, self._runs(), self._outcome, tier), (self._read_fd,)
         )

@@ -101,7 +101,7 @@ class Flights:
         base = self._base
         # a delivery that has begun cannot be given an answer with a head of its own
         if not want.shared or (base.is_bypassed(want.key) and want.continues is None):
-            self._pass(follower, body_fd)
+            self._alone(follower, body_fd)
             return
         flight = self._flights.get(want.key)
         if flight is not None and not flight.ended:
@@ -114,6 +114,15 @@ class Flights:
             self._spawn(self._hand(follower, record))
             return
         self._fly(follower, record, fresh=fresh)
+
+    def _alone(self, follower: Follower, body_fd: int | None) -> None:
+        want = follower.want
+        record = self._base.store.lookup(want.key) if want.method == "HEAD" and body_fd is None else None
+        if record is not None and record.complete and record.fresh_until > self._base.clock.wall():
+            # so new that the worker does not know of it yet
+            self._spawn(self._hand(follower, record))
+            return
+        self._pass(follower, body_fd)
 
     def _pass(self, follower: Follower, body_fd: int | None) -> None:
         uploaded = asyncio.Event()
@@ -199,7 +208,8 @@ class Flights:
             _log.error("a fill broke", exc_info=error)
 
     async def close(self) -> None:
-        """Cancel everything in the air."""
+        """Cancel everything in the air; nothing begins again."""
+        self._base.dispatch = self._base.pass_each = lambda _: None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -18,6 +20,7 @@ from edge.config import Config, Site
 from edge.errors import OriginError, OriginTimeout
 from edge.fill.messages import Pair
 from edge.http.fields import Fields
+from edge.http.invalidation import SAFE_METHODS
 from edge.metrics import FILL_BYTES, FILL_REQUESTS, ORIGIN_FIRST_BYTE, Page
 from edge.terms import Reason
 
@@ -71,6 +74,30 @@ class OriginResponse:
             yield chunk
 
 
+def _is_quiet(transport: asyncio.Transport | None) -> bool:
+    """Whether nothing has come on a connection that the event loop has not read yet."""
+    sock = None if transport is None else transport.get_extra_info("socket")
+    if sock is None:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return not poll.poll(0)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Drops an idle connection on which something came that belongs to no request: it would be taken for the answer to
+    the next one.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        while (connection := await super()._get(key, traces)) is not None:
+            protocol = connection.protocol
+            if protocol is not None and not protocol.should_close and _is_quiet(protocol.transport):
+                return connection
+            connection.close()
+        return None
+
+
 class OriginClient:
     """Keep-alive connections to all origins of all sites."""
 
@@ -80,11 +107,20 @@ class OriginClient:
         self.page = page
         self._first_byte_s = fill.first_byte_timeout
         self._clock = clock
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=fill.origin_connections, keepalive_timeout=30),
+        kept = _Connector(limit=0, limit_per_host=fill.origin_connections, keepalive_timeout=30)
+        fresh = aiohttp.TCPConnector(limit=0, limit_per_host=fill.origin_connections, force_close=True)
+        self._session = self._new_session(kept, config)
+        # an unsafe request is sent once: by aiohttp too, and on a connection that the origin cannot just be closing
+        self._unsafe = self._new_session(fresh, config)
+        self._unsafe._retry_connection = False  # noqa: SLF001 - there is no other switch
+
+    @staticmethod
+    def _new_session(connector: aiohttp.TCPConnector, config: Config) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=fill.connect_timeout),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.fill.connect_timeout),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             read_bufsize=_READ_BUFFER_BYTES,
             max_line_size=_FIELD_MAX_BYTES,
@@ -119,7 +155,7 @@ class OriginClient:
         started, request_time = self._clock.monotonic(), self._clock.wall()
         try:
             async with asyncio.timeout(self._first_byte_s if body is None else None) as limit:
-                raw = await self._session.request(
+                raw = await (self._session if method in SAFE_METHODS else self._unsafe).request(
                     method,
                     url,
                     headers=headers,
@@ -159,6 +195,7 @@ class OriginClient:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._unsafe.close()
 
 
 def _translated(error: Exception) -> OriginError:

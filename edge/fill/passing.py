@@ -17,6 +17,7 @@ from edge.fill.base import as_edge_error
 from edge.fill.messages import Passed, Passing, Want
 from edge.fill.origin import OriginResponse
 from edge.http.fields import Fields, end_to_end
+from edge.http.invalidation import SAFE_METHODS
 from edge.terms import Reason
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from edge.fill.follower import Client
 
 PIPE_BYTES = 256 << 10
-_SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _READ_BYTES = 64 << 10
 
 
@@ -37,7 +37,9 @@ async def pass_request(base: Base, client: Client, want: Want, body_fd: int | No
         pair for pair in end_to_end(Fields(want.fields)) if pair[0].lower() not in ("host", "content-length", "expect")
     ]
     site = base.site(want.site)
-    tries = min(base.config.fill.attempts, len(site.origins) + 1) if want.method in _SAFE and body_fd is None else 1
+    tries = (
+        min(base.config.fill.attempts, len(site.origins) + 1) if want.method in SAFE_METHODS and body_fd is None else 1
+    )
     try:
         for attempt in range(tries):
             try:

@@ -157,6 +157,8 @@ def check_sizes(data: bytes, line_end: int, stop: int, line_max: int, block_max:
         raise TargetTooLong(f"a request line of more than {line_max} bytes")
     if (stop - line_end if stop >= 4 else len(data) - line_end) > block_max:
         raise HeadTooLarge(f"more than {block_max} bytes of fields")
+    if stop < 4 and data.count(b"\n", line_end) != data.count(b"\r\n", line_end):
+        raise RequestError("a line that ends in LF alone")
 
 
 def refuse_line(line: bytes) -> RequestError:

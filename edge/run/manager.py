@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from typing import Any
@@ -71,7 +72,8 @@ async def _until(told: asyncio.Event, background: list[asyncio.Task[Any]]) -> No
         for task in done - {waiting}:
             if task.exception() is not None:
                 _log.critical("background work broke", task=task.get_name(), exc_info=task.exception())
-                sys.exit(1)
+                sys.stderr.flush()
+                os._exit(1)  # an orderly end would wait for threads and tasks that may wait for what is broken
 
 
 def _accept_workers(listener: socket.socket, flights: Flights) -> None:

@@ -157,8 +157,6 @@ class Connection:
                     limits = self.worker.config.limits
                     check_sizes(data, end, stop, limits.request_line, limits.head)
                     if stop < 4:
-                        if data.count(b"\n", end) != data.count(b"\r\n", end):
-                            raise RequestError("a line that ends in LF alone")
                         break
                     block = self.block = self.worker.block(data[end:stop])
                 data = data[end + len(block.raw) :]
@@ -170,8 +168,7 @@ class Connection:
         except EdgeError as error:
             self._is_processing = False  # what came behind it is taken up after the answer
             if not self.delivery.is_busy:  # it was not even read
-                self.block, self.method, self.target = _NO_BLOCK, b"", b""
-                self.buffer = b""
+                self.block, self.method, self.target, self.buffer = _NO_BLOCK, b"", b"", b""
             self.refuse(error)
         finally:
             self._is_processing = False
@@ -309,7 +306,7 @@ class Connection:
             before = len(self.buffer)
             self._process(self.buffer)
             if self.has_ended and not self.delivery.is_busy:
-                # what is left is no whole request, and there will be no more of it
+                # where nothing was taken, what is left is no whole request and never will be
                 self.close() if len(self.buffer) == before else self.worker.loop.call_soon(self._take_up)
 
     def _finish(self, reason: str) -> None:

@@ -33,7 +33,7 @@ def stored_lines(record: Record) -> bytes:
 
 def age_lines(record: Record, now: float, status: str) -> bytes:
     """Age (RFC 9111, 5.1) and Cache-Status (RFC 9211); `status` is what follows the cache's name."""
-    age_s = max(0, int(now - record.response_time + record.initial_age_s))
+    age_s = int(max(0.0, now - record.response_time) + record.initial_age_s)
     ttl_s = int(record.fresh_until - now)
     return f"Age: {age_s}\r\nCache-Status: edge; {status.replace('TTL', str(ttl_s))}\r\n".encode()
 

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import lmdb
@@ -124,6 +125,14 @@ class Index:
         """Objects committed."""
         with self._env.begin() as transaction:
             return int(transaction.stat(self._objects)["entries"])
+
+    def keys(self, after: bytes, most: int) -> list[bytes]:
+        """The committed keys that follow `after`, ascending."""
+        with self._env.begin(db=self._objects) as transaction:
+            cursor = transaction.cursor()
+            if not cursor.set_range(after + b"\0"):
+                return []
+            return [bytes(key) for key in islice(cursor.iternext(values=False), most)]
 
     def records(self) -> Iterator[tuple[bytes, Record]]:
         """Every committed record, under one read transaction: for start-up and checks, not for long work."""

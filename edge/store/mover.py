@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
 
 from edge.errors import DiskError
@@ -33,6 +34,8 @@ class Mover:
         self._store = store
         self._wanted: dict[bytes, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving: Counter[int] = Counter()
+        """Bytes of each disk that are on their way to another."""
         self._resting: dict[int, float] = {}
         self._stopping = threading.Event()
 
@@ -58,6 +61,9 @@ class Mover:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, key: bytes, record: Record, target: Disk, *, copy: bool) -> None:
+        size = self._store.charge(record)
+        target.reserve(size)  # before the copy, so that nothing else counts on the room
+        self._leaving[-1 if copy else record.home] += size
         self._store.busy[key] += 1
         task = asyncio.get_running_loop().create_task(self._move(key, record, target, copy=copy))
         self._tasks.add(task)
@@ -69,7 +75,7 @@ class Mover:
         for disk in store.disks.values():
             if len(self._tasks) >= MOVES_AT_ONCE:
                 break
-            if store.space.below_high_water(disk):
+            if store.space.below_high_water(disk, -self._leaving[disk.number]):
                 continue
             leaver = victim(store.policy(disk), store.candidates(disk))
             if leaver is None:
@@ -96,7 +102,7 @@ class Mover:
             disks = [
                 one
                 for one in store.disks.values()
-                if one.tier is tier and store.accepts(one, size) and not self._is_resting(one)
+                if one.tier is tier and store.accepts(one, record.size) and not self._is_resting(one)
             ]
             for target in sorted(disks, key=lambda one: one.used_bytes / max(1, store.space.capacity_bytes(one))):
                 room = store.space.below_high_water(target, size)
@@ -122,7 +128,7 @@ class Mover:
                 continue
             size = store.charge(record)
             disk = min(ram, key=lambda one: one.used_bytes)
-            if not store.accepts(disk, size) or self._is_resting(disk):
+            if not store.accepts(disk, record.size) or self._is_resting(disk):
                 continue
             room = store.space.below_high_water(disk, size)
             candidate = store.space.candidate(record.slot, int(store.clock.wall()))
@@ -134,8 +140,6 @@ class Mover:
 
     async def _move(self, key: bytes, record: Record, target: Disk, *, copy: bool) -> None:
         store = self._store
-        size = store.charge(record)
-        target.reserve(size)  # before the copy, so that nothing else counts on the room
         try:
             copied = await target.in_pool(_copy_file, store.disk_of(record), target, key, record, self._stopping)
             if store.index.get(key) != record or store.busy[key] > 1:
@@ -148,7 +152,9 @@ class Mover:
             self._failed(key, record, target, error)
             return
         finally:
+            size = store.charge(record)
             target.reserve(-size)
+            self._leaving[-1 if copy else record.home] -= size
             store.busy[key] -= 1
             if not store.busy[key]:
                 del store.busy[key]

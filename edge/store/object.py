@@ -146,6 +146,19 @@ def copy_verified(source: int, target: int, record: Record, slices: Iterable[int
     return copied
 
 
+def damaged_slices(fd: int, record: Record, slices: Iterable[int]) -> list[int]:
+    """Those of the slices that are not what was written. Blocks: for a disk's pool."""
+    sums = read_checksums(fd, record)
+    buffer = bytearray(record.slice_size)
+    damaged = []
+    for position in slices:
+        start = position * record.slice_size
+        view = memoryview(buffer)[: min(record.slice_size, record.size - start)]
+        if read_into(fd, view, record.body_offset + start) != len(view) or checksum(view) != sums[position]:
+            damaged.append(position)
+    return damaged
+
+
 def read_into(fd: int, view: memoryview, offset: int) -> int:
     """Preadv until the view is full or the file ends; returns the bytes read."""
     done = 0

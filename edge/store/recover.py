@@ -1,29 +1,32 @@
 """After a start: make disks, slots and index agree again, in the background, while serving.
 
 The RAM tier is listed at every start (its roster is not kept), the disks and the slots only when the last stop was not
-orderly. A file that the index does not name is space that leaked, and goes; a record whose file is missing goes too.
+orderly. A file that the index does not name is space that leaked, and goes; a record whose file is missing goes too,
+unless it had just been moved: then the file lies on another disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from edge.errors import DiskError
 from edge.logs import get_logger
 from edge.store.disk import Disk
-from edge.store.record import Record
-from edge.store.space import Reckoning
+from edge.store.object import damaged_slices
+from edge.store.record import Held, Record
 from edge.store.tiers import Store
 
-_SLOTS_A_TURN = 2000
+_TURN = 1000
 _BUSY_S = 0.2
 _HOME = 1
 _COPY = 2
 _log = get_logger()
 Found = tuple[bytes, int]
 """Key and generation, as a file's name says them."""
+
+Stray = tuple[Disk, bytes, int]
 
 
 async def recover(store: Store) -> None:
@@ -32,57 +35,122 @@ async def recover(store: Store) -> None:
     found = bytearray(store.slots.slots)
     """Of each slot, whether the file was met: at home, as a copy."""
     counted: set[int] = set()
-    for disk in store.disks.values():
-        if disk.number in store.space.rosters or disk.number in store.uncounted or not store.was_clean:
-            try:
-                leaked = await _reconcile(store, disk, found)
-            except OSError as error:
-                _log.error("disk cannot be listed", disk=disk.root, error=str(error))
-                continue
-            counted.add(disk.number)
-            if leaked:
-                _log.info("leaked files removed", disk=disk.root, files=leaked)
-    freed, lost = await _sweep(store, found, counted)
-    if freed or lost or not store.was_clean:
+    unlisted = False
+    strays: list[Stray] = []
+    for number in list(store.reckonings):
+        disk = store.disks[number]
+        try:
+            leaked = await _reconcile(store, disk, found, strays)
+        except OSError as error:
+            _log.error("disk cannot be listed", disk=disk.root, error=str(error))
+            unlisted = True
+            continue
+        finally:
+            del store.reckonings[number]
+        counted.add(number)
+        if leaked:
+            _log.info("leaked files removed", disk=disk.root, files=leaked)
+    gone = set(store.index.meta("memory") or ()) - set(store.disks)
+    """Disks whose content went with the memory it lay in."""
+    strays = await _settle_strays(store, strays, counted | gone)
+    lost = await _forget_lost(store, found, counted, gone)
+    freed = 0 if store.was_clean else await _free_slots(store)
+    while strays:  # what a fill or a move works on
+        await asyncio.sleep(_BUSY_S)
+        strays = await _settle_strays(store, strays, counted | gone)
+    if lost or not store.was_clean:
         _log.info("recovered", slots_freed=freed, objects_lost=lost)
+    store.is_recovered = not unlisted
 
 
-async def _reconcile(store: Store, disk: Disk, found: bytearray) -> int:
-    """Compare a disk's files with the index; returns the number of files removed."""
-    believed = disk.used_bytes
+async def _reconcile(store: Store, disk: Disk, found: bytearray, strays: list[Stray]) -> int:
+    """Compare a disk's files with the index; returns the number of files removed.
+
+    Files of objects that the index knows, but elsewhere, are added to `strays`.
+    """
+    reckoning = store.reckonings[disk.number]
     found_bytes = 0
     removed = 0
-    moving: list[Found] = []
-    store.reckoning = reckoning = Reckoning(disk, store.first_number)
     root = os.path.join(disk.root, "objects")
-    try:
-        for outer in await disk.in_pool(_folders, root):
-            for inner in await disk.in_pool(_folders, os.path.join(root, outer)):
-                reckoning.reach(outer + inner)
-                for key, generation in await disk.in_pool(_files, os.path.join(root, outer, inner)):
-                    if generation >= store.first_number:
-                        continue  # made since the start: whoever made it counted it
-                    if (record := _record(store, disk, key, generation)) is not None:
-                        if reckoning.meet(key):
-                            found_bytes += store.charge(record)
-                        found[record.slot] |= _HOME if disk.number == record.home else _COPY
-                        if roster := store.space.rosters.get(disk.number):
-                            roster.add(record.slot)
-                    elif key in store.busy:
-                        moving.append((key, generation))
-                    else:
-                        removed += await _remove(store, disk, key, generation)
-        # what changed meanwhile was counted as it changed
-        disk.used_bytes += found_bytes - believed
-    finally:
-        store.reckoning = None
-    while moving:
-        await asyncio.sleep(_BUSY_S)
-        for key, generation in [one for one in moving if one[0] not in store.busy]:
-            moving.remove((key, generation))
-            if _record(store, disk, key, generation) is None:
-                removed += await _remove(store, disk, key, generation)
+    for outer in await disk.in_pool(_folders, root):
+        for inner in await disk.in_pool(_folders, os.path.join(root, outer)):
+            reckoning.reach(outer + inner)
+            for key, generation in await disk.in_pool(_files, os.path.join(root, outer, inner)):
+                if generation >= store.first_number:
+                    continue  # made since the start: whoever made it counted it
+                if (record := _record(store, disk, key, generation)) is not None:
+                    if reckoning.meet(key):
+                        found_bytes += store.charge(record)
+                    found[record.slot] |= _HOME if disk.number == record.home else _COPY
+                    if (roster := store.space.rosters.get(disk.number)) is not None:
+                        roster.add(record.slot)
+                elif key in store.busy or _is_current(store, key, generation):
+                    strays.append((disk, key, generation))
+                else:
+                    removed += await _remove(store, disk, key, generation)
+    # what changed meanwhile was counted as it changed
+    disk.used_bytes += found_bytes - reckoning.believed_bytes
     return removed
+
+
+def _is_current(store: Store, key: bytes, generation: int) -> bool:
+    record = store.index.get(key)
+    return record is not None and record.generation == generation
+
+
+async def _settle_strays(store: Store, strays: list[Stray], suspects: set[int]) -> list[Stray]:
+    """Deal with all that nobody works on; returns the others."""
+    waiting: list[Stray] = []
+    for disk, key, generation in strays:
+        if key in store.busy:
+            waiting.append((disk, key, generation))
+        else:
+            await _settle_stray(store, disk, key, generation, suspects)
+    return waiting
+
+
+async def _settle_stray(store: Store, disk: Disk, key: bytes, generation: int, suspects: set[int]) -> None:
+    """A file of an object that lies elsewhere: all there is of it where that was lost, else a move's that did not end.
+
+    A move out of memory gives the memory back before the index is on the disk.
+    """
+    if _record(store, disk, key, generation) is not None:
+        return
+    record = store.index.get(key)
+    store.busy[key] += 1
+    try:
+        if record is not None and record.generation == generation and record.home in suspects:
+            lost = store.disks.get(record.home)
+            there = lost is not None and await lost.in_pool(os.path.exists, lost.path(key, generation))
+            whole = not there and await disk.in_pool(_is_whole, disk, key, record)
+            if store.index.get(key) != record or store.busy[key] > 1:
+                return  # a fill began meanwhile: the next start sees what became of it
+            if whole:
+                if lost is not None:
+                    lost.used_bytes += store.charge(record)  # it was not counted: that it leaves does not count either
+                store.replace_place(key, record, home=disk.number, copy=-1)
+                return
+        await disk.in_pool(disk.unlink, key, generation)
+    finally:
+        _release(store, key)
+
+
+def _is_whole(disk: Disk, key: bytes, record: Record) -> bool:
+    held = Held(record.size, record.slice_size, record.held)
+    try:
+        fd = disk.open(key, record.generation)
+        try:
+            return not damaged_slices(fd, record, [position for position in range(record.slices) if position in held])
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
+
+
+def _release(store: Store, key: bytes) -> None:
+    store.busy[key] -= 1
+    if not store.busy[key]:
+        del store.busy[key]
 
 
 def _record(store: Store, disk: Disk, key: bytes, generation: int) -> Record | None:
@@ -98,9 +166,7 @@ async def _remove(store: Store, disk: Disk, key: bytes, generation: int) -> int:
     try:
         await disk.in_pool(disk.unlink, key, generation)
     finally:
-        store.busy[key] -= 1
-        if not store.busy[key]:
-            del store.busy[key]
+        _release(store, key)
     return 1
 
 
@@ -134,32 +200,55 @@ def _found(folder: str) -> Iterator[Found]:
             yield found
 
 
-async def _sweep(store: Store, found: bytearray, counted: set[int]) -> tuple[int, int]:
-    """Free the slots of what was being filled when the daemon died, and forget what has lost its file."""
-    freed = lost = 0
+async def _forget_lost(store: Store, found: bytearray, counted: set[int], gone: set[int]) -> int:
+    """Forget what has lost its file; returns how many places of objects that were."""
     slots = store.slots
-    gone = set(store.index.meta("memory") or ()) - set(store.disks)
-    """Disks whose content went with the memory it lay in."""
-    suspects = counted | gone
-    for slot in range(slots.top):
-        if slot % _SLOTS_A_TURN == _SLOTS_A_TURN - 1:
+    lost = 0
+    async for key in _suspects(store, counted | gone):
+        record = store.index.get(key)
+        if record is None or key in store.busy or record.generation >= store.first_number:
+            continue
+        met = found[record.slot] if slots.key(record.slot) == key else 0
+        for number, mark in ((record.copy, _COPY), (record.home, _HOME)):
+            if number in gone or (number in counted and not met & mark):
+                lost += await _forget(store, key, number)
+        if not store.was_clean:
+            store.lookup(key)  # so that the slot, and whoever samples it, knows of it
+    return lost
+
+
+async def _suspects(store: Store, disks: set[int]) -> AsyncIterator[bytes]:
+    """Keys of what may have lost its file: all, unless the last stop was orderly."""
+    if not store.was_clean:
+        after = b""
+        while keys := store.index.keys(after, _TURN):
+            for key in keys:
+                yield key
+            after = keys[-1]
             await asyncio.sleep(0)
-        if not slots.stamp(slot):
-            continue
-        if store.was_clean and slots.home(slot) not in suspects and slots.copy(slot) not in suspects:
-            continue
-        key = slots.key(slot)
-        if key in store.busy:
+        return
+    slots = store.slots
+    for slot in range(slots.top):
+        if slot % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+        if slots.stamp(slot) and (slots.home(slot) in disks or slots.copy(slot) in disks):
+            yield slots.key(slot)
+
+
+async def _free_slots(store: Store) -> int:
+    """Free the slots of what was being filled when the daemon died."""
+    freed = 0
+    slots = store.slots
+    for slot in range(slots.top):
+        if slot % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+        if not slots.stamp(slot) or (key := slots.key(slot)) in store.busy:
             continue
         record = store.index.get(key)
         if record is None or record.slot != slot:
             slots.release(slot)
             freed += 1
-        elif record.generation < store.first_number:
-            for number, mark in ((record.copy, _COPY), (record.home, _HOME)):
-                if number in gone or (number in counted and not found[slot] & mark):
-                    lost += await _forget(store, key, number)
-    return freed, lost
+    return freed
 
 
 async def _forget(store: Store, key: bytes, number: int) -> int:
@@ -186,6 +275,4 @@ async def _forget(store: Store, key: bytes, number: int) -> int:
             store.drop(key, record)
         return 1
     finally:
-        store.busy[key] -= 1
-        if not store.busy[key]:
-            del store.busy[key]
+        _release(store, key)

@@ -42,8 +42,8 @@ class Roster:
             self._slots[position] = last
             self._positions[last] = position
 
-    def pick(self) -> int:
-        return random.choice(self._slots)
+    def sample(self, most: int) -> list[int]:
+        return random.sample(self._slots, min(most, len(self._slots)))
 
 
 class Space:
@@ -84,8 +84,7 @@ class Space:
         found: list[Candidate] = []
         roster = self.rosters.get(disk.number)
         if roster is not None:
-            picked = {roster.pick() for _ in range(min(SAMPLE, 2 * len(roster)))} if len(roster) else set()
-            return [self.candidate(slot, now_s) for slot in picked]
+            return [self.candidate(slot, now_s) for slot in roster.sample(SAMPLE)]
         slots = self._slots
         for _ in range(_TRIES if slots.top else 0):
             slot = random.randrange(slots.top)
@@ -115,14 +114,15 @@ class Space:
 
 
 class Reckoning:
-    """A disk's files being counted anew, folder by folder, while objects come and go.
+    """A disk's files being counted anew, folder by folder, while objects come and go; from the start on.
 
     What lies in a folder that is not reached yet will be counted as it then stands, so a change there does not count;
     a change of what was counted does, and what arrives meanwhile counts at once.
     """
 
-    def __init__(self, disk: Disk, first_new: int) -> None:
-        self._disk = disk
+    def __init__(self, believed_bytes: int, first_new: int) -> None:
+        self.believed_bytes = believed_bytes
+        """What was used before the start, as it was written down then."""
         self._first_new = first_new
         self._folder = ""
         self._met: set[bytes] = set()
@@ -141,9 +141,9 @@ class Reckoning:
         self._met.add(key)
         return True
 
-    def counts(self, number: int, key: bytes, generation: int, *, arrives: bool = False, leaves: bool = False) -> bool:
-        """Whether a change of an object's bytes on disk `number` changes what is used there."""
-        if number != self._disk.number or generation >= self._first_new:
+    def counts(self, key: bytes, generation: int, *, arrives: bool = False, leaves: bool = False) -> bool:
+        """Whether a change of an object's bytes on the disk changes what is used there."""
+        if generation >= self._first_new:
             return True
         if arrives:
             self._arrived.add(key)

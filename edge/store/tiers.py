@@ -53,14 +53,18 @@ class Store:
         self._numbers_until = self._numbers_durable = self.first_number + _NUMBERS_AHEAD
         self.index.set_meta("numbers", self._numbers_until)
         used: dict[int, int] = self.index.meta("used") or {}
-        self.uncounted = {number for number in self.disks if number not in used}
-        """Disks that are new, or were not there when this was last written down: `recover` counts what they hold."""
         for number, disk in self.disks.items():
             disk.used_bytes = used.get(number, 0)
-        self.reckoning: Reckoning | None = None
         self._saved_usage: dict[int, int] = {}
         self.was_clean: bool = bool(self.index.meta("clean"))
         """Whether the last stop was orderly; if not, files and index may disagree until `recover` has run."""
+        self.reckonings = {
+            number: Reckoning(disk.used_bytes, self.first_number)
+            for number, disk in self.disks.items()
+            if not self.was_clean or number in self.space.rosters or number not in used
+        }
+        """Disks whose files `recover` has to count: memory, after a crash all, and those that were not there before."""
+        self.is_recovered = self.was_clean and self.reckonings.keys() <= self.space.rosters.keys()
         self.index.set_meta("clean", False)
         self.index.commit()
 
@@ -125,7 +129,8 @@ class Store:
 
         `draft` brings what the response says; generation, slot and place are given here. Raises StoreFull, DiskError.
         """
-        disk = self.choose(expected_bytes)
+        around_bytes = body_offset(Header(key, url, draft)) + file_size(draft) - max(0, draft.size)
+        disk = self.choose(expected_bytes, around_bytes)
         slot = self.slots.allocate()
         if slot is None:
             self._evict_any()
@@ -173,18 +178,21 @@ class Store:
             raise
         return fd
 
-    def choose(self, size_bytes: int) -> Disk:
-        """The disk for a new object: RAM first; with no room anywhere the least worth goes at once."""
+    def choose(self, size_bytes: int, around_bytes: int = 0) -> Disk:
+        """The disk for a new object: RAM first; with no room anywhere the least worth goes at once.
+
+        Around its body a file has a header and a trailer.
+        """
         usable: list[Disk] = []
         for tier in TierName:
             disks = [disk for disk in self.disks.values() if disk.tier is tier and self.accepts(disk, size_bytes)]
             disks.sort(key=lambda disk: disk.used_bytes / max(1, self.space.capacity_bytes(disk)))
             usable += disks
         for disk in usable:
-            if self.space.has_room(disk, size_bytes):
+            if self.space.has_room(disk, size_bytes + around_bytes):
                 return disk
         for disk in usable:
-            if self.make_room(disk, size_bytes):
+            if self.make_room(disk, size_bytes + around_bytes):
                 return disk
         raise StoreFull(f"no room for {size_bytes} bytes")
 
@@ -219,7 +227,7 @@ class Store:
                 self.slots.settle(gone.slot, record.home, record.copy, self.held_bytes(record))
             else:
                 self.slots.release(gone.slot)
-            if roster := self.space.rosters.get(disk.number):
+            if (roster := self.space.rosters.get(disk.number)) is not None:
                 roster.discard(gone.slot)
             return True
         if record.copy == disk.number:
@@ -247,7 +255,7 @@ class Store:
             self._count(record.home, key, record, self.charge(record) - self.charge(before))
         self.index.put(key, record)
         self.slots.settle(record.slot, record.home, record.copy, self.held_bytes(record))
-        if roster := self.space.rosters.get(record.home):
+        if (roster := self.space.rosters.get(record.home)) is not None:
             roster.add(record.slot)
         return record
 
@@ -259,7 +267,7 @@ class Store:
         old, new = _places(before), _places(record)
         for number in new - old:
             self._count(number, key, record, charge, arrives=True)
-            if roster := self.space.rosters.get(number):
+            if (roster := self.space.rosters.get(number)) is not None:
                 roster.add(record.slot)
         self.index.put(key, record)
         self.slots.settle(record.slot, home, copy, self.held_bytes(record))
@@ -289,10 +297,10 @@ class Store:
         self, number: int, key: bytes, record: Record, size_bytes: int, *, arrives: bool = False, leaves: bool = False
     ) -> None:
         """Add to what is used of a disk, unless a count under way has yet to come by."""
-        counting = self.reckoning
         if number not in self.disks:
             return
-        if counting is None or counting.counts(number, key, record.generation, arrives=arrives, leaves=leaves):
+        counting = self.reckonings.get(number)
+        if counting is None or counting.counts(key, record.generation, arrives=arrives, leaves=leaves):
             self.disks[number].used_bytes += size_bytes
 
     def _leave(self, key: bytes, record: Record, number: int, charge: int) -> None:
@@ -300,7 +308,7 @@ class Store:
         if disk is None:
             return
         self._count(number, key, record, -charge, leaves=True)
-        if roster := self.space.rosters.get(number):
+        if (roster := self.space.rosters.get(number)) is not None:
             roster.discard(record.slot)
         if disk.in_memory:
             # memory is what the next fill is waiting for; a crash here leaves a record that finds no file: a miss
@@ -333,7 +341,7 @@ class Store:
         self.index.commit()
         for disk in self.disks.values():
             disk.close(finish=True)  # files that are to go
-        self.index.set_meta("clean", True)
+        self.index.set_meta("clean", self.is_recovered)
         self.index.set_meta("numbers", self._next_number)
         self.index.close()
         self.slots.close()

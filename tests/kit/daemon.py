@@ -161,7 +161,7 @@ level = "debug"
     async def eventually(self, name: str, expected: float, **labels: str) -> None:
         """Wait until a metric's sum is what is expected: workers count in batches."""
         async with asyncio.timeout(10):
-            while (found := await self.total(name, **labels)) != expected:  # noqa: ASYNC110 - another process
+            while (found := await self.total(name, **labels)) != expected:
                 await asyncio.sleep(_POLL_S)
                 assert found <= expected or not name.endswith("_total"), f"{name} is {found}, past {expected}"
 
