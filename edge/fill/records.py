@@ -16,10 +16,12 @@ from edge.store.record import Record
 
 _OF_THE_MESSAGE = frozenset(("content-length", "content-range", "accept-ranges"))
 """Said anew for each response."""
+_CLOCKS_APART_S = 60.0
 
 
 def draft_record(answer: Answer, response: OriginResponse, default_s: float | None, slice_size: int) -> Record:
     """The record of a new object; the store gives it its place."""
+    age_s = corrected_initial_age(response.fields, response.request_time, response.response_time)
     fields = stored_fields(response.fields, effective_directives(response.fields)).without(_OF_THE_MESSAGE)
     return Record(
         generation=0,
@@ -35,22 +37,30 @@ def draft_record(answer: Answer, response: OriginResponse, default_s: float | No
         fields=fields.pairs,
         response_time=response.response_time,
         request_time=response.request_time,
-        initial_age_s=corrected_initial_age(response.fields, response.request_time, response.response_time),
-        lifetime_s=usable_lifetime_s(answer.status, response.fields, response.response_time, default_s),
+        initial_age_s=age_s,
+        lifetime_s=_kept_lifetime_s(
+            usable_lifetime_s(answer.status, response.fields, response.response_time, default_s), age_s
+        ),
     )
 
 
 def freshened_record(stored: Record, response: OriginResponse, default_s: float | None) -> Record:
     """The record after a 304 (RFC 9111, 4.3.4)."""
+    age_s = corrected_initial_age(response.fields, response.request_time, response.response_time)
     fields = freshen(Fields(stored.fields), response.fields, drop_set_cookie=True)
     return msgspec.structs.replace(
         stored,
         fields=fields.without(_OF_THE_MESSAGE | {"age"}).pairs,
         response_time=response.response_time,
         request_time=response.request_time,
-        initial_age_s=corrected_initial_age(response.fields, response.request_time, response.response_time),
-        lifetime_s=usable_lifetime_s(stored.status, fields, response.response_time, default_s),
+        initial_age_s=age_s,
+        lifetime_s=_kept_lifetime_s(usable_lifetime_s(stored.status, fields, response.response_time, default_s), age_s),
     )
+
+
+def _kept_lifetime_s(lifetime_s: float, age_s: float) -> float:
+    """What is not fresh on arrival must not be for a moment, however late the clock that a worker reckons with."""
+    return lifetime_s if lifetime_s > age_s else lifetime_s - _CLOCKS_APART_S
 
 
 def usable_lifetime_s(status: int, fields: Fields, response_time: float, default_s: float | None) -> float:

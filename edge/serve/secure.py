@@ -58,6 +58,16 @@ class SecureConnection(Connection):
             self._ended()
             return
         self._incoming.write(data)
+        self._read_plain()
+
+    def start_reading(self) -> None:
+        super().start_reading()
+        # what came while nobody read lies in memory: no socket will tell of it
+        self.worker.loop.call_soon(self._read_plain)
+
+    def _read_plain(self) -> None:
+        if self.fd < 0:
+            return
         try:
             if not self._is_established and not self._handshake():
                 return

@@ -31,12 +31,3 @@ async def landed(edge: Daemon) -> None:
         await until(none_in_the_air)
     except TimeoutError:
         raise AssertionError(f"still in the air: {fills}") from None
-
-
-async def committed(edge: Daemon, objects: int = 1) -> None:
-    """Return when this many objects are in the index, where a crash cannot undo them."""
-
-    async def enough() -> bool:
-        return bool((await edge.status())["objects"] >= objects)
-
-    await until(enough)

@@ -137,7 +137,7 @@ async def test_the_certificate_is_the_names(secure: Secure, name: str, expected_
 
 
 async def test_who_asks_for_another_name_gets_the_first_certificate(secure: Secure) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError, match="edge.test|Hostname mismatch"):
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
         await secure.connect("stranger.test")
 
 
@@ -172,9 +172,9 @@ async def test_tls_1_2_is_spoken_and_1_1_is_not(secure: Secure) -> None:
     writer.close()
     context = secure.client_context()
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         context.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await asyncio.open_connection("127.0.0.1", secure.port, ssl=context, server_hostname="edge.test")
