@@ -17,6 +17,7 @@ import trustme
 
 from tests.kit.daemon import Daemon, Settings, free_port, running
 from tests.kit.origin import Origin, expected, gen_path
+from tests.kit.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -155,9 +156,11 @@ async def test_a_renewed_certificate_is_taken_up(secure: Secure) -> None:
 
 async def test_a_certificate_that_cannot_be_read_leaves_the_old_one(secure: Secure) -> None:
     (secure.folder / "edge.test.pem").write_text("rubbish")
-    async with asyncio.timeout(20):
-        while "certificates not reloaded" not in secure.daemon.output.read_text():
-            await asyncio.sleep(0.1)
+
+    async def told() -> bool:
+        return "certificates not reloaded" in secure.daemon.output.read_text()
+
+    await until(told)
     _, writer = await secure.connect()
     writer.close()
     secure.issue("edge.test")
@@ -204,9 +207,11 @@ async def test_a_client_that_stops_reading_gets_all_when_it_goes_on(secure: Secu
     writer.write(request(path))
     head = await reader.readuntil(b"\r\n\r\n")
     assert b" 200 " in head
-    async with asyncio.timeout(10):
-        while await secure.daemon.total("edge_transfers") < 1:
-            await asyncio.sleep(0.1)
+
+    async def under_way() -> bool:
+        return await secure.daemon.total("edge_transfers") >= 1
+
+    await until(under_way)
     body = await reader.readexactly(40 << 20)
     assert body == expected(path, 0, 40 << 20)
     writer.close()
