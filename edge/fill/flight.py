@@ -63,6 +63,7 @@ class Flight:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: EdgeError | None = None
         self._is_settling = False
+        self._has_opened = False
         self._late: list[Follower] = []
         """Who came while it was landing."""
         self.fields = shared_fields(first.want.fields)
@@ -302,6 +303,7 @@ class Flight:
     def _open_all(self) -> None:
         for follower in list(self.followers):
             self._open(follower)
+        self._has_opened = True
         self._shorten()  # all may have left before the head came
 
     def _open(self, follower: Follower) -> None:
@@ -337,9 +339,12 @@ class Flight:
     def _hand(self, follower: Follower) -> None:
         assert self.writer is not None
         follower.is_open = True
-        record, tier = self.writer.record, self.writer.disk.tier
+        record, tier, held = self.writer.record, self.writer.disk.tier, self.writer.held
+        # who comes when all of it is here has a hit, though the flight is still landing
+        is_here = self._has_opened and held is not None and not held.missing(follower.start, follower.end or 0)
+        outcome = Outcome.HIT if is_here else self._outcome
         follower.client.send(
-            Opened(follower.want.id, self.number, record, self._runs(), self._outcome, tier), (self._read_fd,)
+            Opened(follower.want.id, self.number, record, self._runs(), outcome, tier), (self._read_fd,)
         )
 
     def _runs(self) -> list[tuple[int, int]]:
