@@ -133,7 +133,8 @@ class Mover:
             room = store.space.below_high_water(disk, size)
             candidate = store.space.candidate(record.slot, int(store.clock.wall()))
             rivals = [] if room else store.candidates(disk)
-            if is_admitted(store.policy(disk), candidate, rivals, has_room=room) and store.make_room(disk, size):
+            if is_admitted(store.policy(disk), candidate, rivals, has_room=room) and store.space.has_room(disk, size):
+                # never by dropping what lies in RAM alone: demotion makes the room, and this comes again
                 self._start(key, record, disk, copy=True)
                 started += 1
         return started

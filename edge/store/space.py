@@ -79,20 +79,23 @@ class Space:
         slots = self._slots
         return Candidate(slot, slots.hits(slot, now_s), slots.last_access(slot), slots.size_kib(slot))
 
-    def sample(self, disk: Disk, now_s: int) -> list[Candidate]:
-        """Random objects that lie on the disk."""
+    def sample(self, disk: Disk, now_s: int, may_go: Callable[[int], bool] = lambda _: True) -> list[Candidate]:
+        """Random objects that lie on the disk and, by their slots, may go."""
         found: list[Candidate] = []
         roster = self.rosters.get(disk.number)
         if roster is not None:
-            return [self.candidate(slot, now_s) for slot in roster.sample(SAMPLE)]
+            picked = [slot for slot in roster.sample(SAMPLE) if may_go(slot)]
+            if not picked:  # a few objects, most of them being worked on
+                picked = [slot for slot in roster.sample(_TRIES) if may_go(slot)][:SAMPLE]
+            return [self.candidate(slot, now_s) for slot in picked]
         slots = self._slots
         for _ in range(_TRIES if slots.top else 0):
             slot = random.randrange(slots.top)
-            if slots.stamp(slot) and slots.home(slot) == disk.number:
+            if slots.stamp(slot) and slots.home(slot) == disk.number and may_go(slot):
                 found.append(self.candidate(slot, now_s))
                 if len(found) == SAMPLE:
                     break
-        if not found and disk.used_bytes > 0 and (one := self._search(disk)) is not None:
+        if not found and disk.used_bytes > 0 and (one := self._search(disk)) is not None and may_go(one):
             found.append(self.candidate(one, now_s))
         return found
 

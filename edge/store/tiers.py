@@ -212,8 +212,8 @@ class Store:
         return self.space.has_room(disk, size_bytes)
 
     def candidates(self, disk: Disk) -> list[Candidate]:
-        now_s = int(self.clock.wall())
-        return [one for one in self.space.sample(disk, now_s) if self.slots.key(one.slot) not in self.busy]
+        """Random objects of the disk that nothing is working on."""
+        return self.space.sample(disk, int(self.clock.wall()), lambda slot: self.slots.key(slot) not in self.busy)
 
     def policy(self, disk: Disk) -> Policy:
         return POLICIES[getattr(self._config.tiers, disk.tier.name.lower()).policy]

@@ -17,8 +17,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1 << 20
 STALL_S = 0.5
-NO_VALIDATORS: dict[str, str | None] = {"ETag": None, "Last-Modified": None}
-RESUMES = "edge_fill_resumes_total"
 
 
 def settings(url: str) -> Settings:
