@@ -109,6 +109,24 @@ class OriginTimeout(OriginError):
     default_reason = Reason.ORIGIN_TIMEOUT
 
 
+class OnlyIfCached(EdgeError):
+    """The client would have 504 rather than a request to the origin (RFC 9111, 5.2.1.7)."""
+
+    fault = Fault.CLIENT
+    status = 504
+    default_reason = Reason.ONLY_IF_CACHED
+
+
+class LoopDetected(RequestError):
+    """The request has been here before: it must not go on (RFC 8586)."""
+
+    status = 508
+    default_reason = Reason.LOOP
+
+    def __init__(self, cause: str = "") -> None:
+        super().__init__(cause, close=False)
+
+
 class OriginChanged(OriginError):
     """The object is not the one the fill began with; what was fetched of it cannot be completed."""
 

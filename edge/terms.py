@@ -78,6 +78,7 @@ class Reason(StrEnum):
     ORIGIN_STATUS = "origin_status"
     ORIGIN_CHANGED = "origin_changed"
     ORIGIN_ABANDONED = "origin_abandoned"
+    LOOP = "loop"
     # a disk's
     DISK_READ = "disk_read"
     DISK_WRITE = "disk_write"

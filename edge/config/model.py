@@ -58,6 +58,7 @@ def _absolute(path: str) -> str:
 Origin = Annotated[str, AfterValidator(_origin)]
 HostName = Annotated[str, AfterValidator(_host)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+CdnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 MediaType = Annotated[str, Field(pattern=r"^[a-z0-9!#$&^_.+-]+/([a-z0-9!#$&^_.+-]+|\*)$")]
 
 
@@ -102,6 +103,36 @@ class CacheKey(Model):
         return self
 
 
+class Cors(Model):
+    """What browsers of other web sites may do, answered here: the origin is not asked, and its own word is not used."""
+
+    origins: tuple[str, ...] = option(
+        ("*",), 'Web sites that may read: "https://player.example", or "*" for any.', min_length=1, max_length=256
+    )
+    methods: tuple[str, ...] = option(("GET", "HEAD", "OPTIONS"), "Methods they may use.", min_length=1)
+    headers: tuple[str, ...] = option(
+        ("Range", "If-Range", "CMCD-Object", "CMCD-Request", "CMCD-Session", "CMCD-Status"),
+        'Request fields they may send; "*" for any.',
+    )
+    expose: tuple[str, ...] = option(
+        ("Content-Length", "Content-Range", "Age", "Cache-Status", "Date", "ETag"), "Response fields they may read."
+    )
+    credentials: bool = option(False, "Whether they may send cookies; only with named origins.")
+    max_age: Seconds = option(86400.0, "How long a browser may remember a preflight's answer.", ge=0, le=604800)
+
+    @model_validator(mode="after")
+    def _credentials_to_named_origins(self) -> Self:
+        if self.credentials and "*" in self.origins:
+            raise ValueError('credentials go with named origins, not with "*" (the Fetch standard forbids it)')
+        for origin in self.origins:
+            if origin != "*" and not re.fullmatch(r"https?://[a-z0-9.\[\]:_-]+", origin):
+                raise ValueError(f"{origin}: a web site is https://HOST[:PORT] in small letters, without a path")
+        for name in (*self.methods, *self.headers, *self.expose):
+            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+                raise ValueError(f"{name}: not a method or field name")
+        return self
+
+
 class Site(Model):
     """A video service: the host names players use, and the origins behind them."""
 
@@ -118,6 +149,38 @@ class Site(Model):
     default_freshness: dict[MediaType, Annotated[Seconds, Field(gt=0, le=31536000)]] = option(
         dict, 'How long an answer is fresh when the origin does not say, by media type ("video/*"). Off unless set.'
     )
+    heuristic_max: Seconds = option(
+        86400.0,
+        "An answer that only says when it last changed is fresh for a tenth of the time since; no longer. 0: never.",
+        ge=0,
+        le=31536000,
+    )
+    not_found_freshness: Seconds = option(
+        1.0, "How long a 404 or 410 is fresh when the origin does not say. 0: not stored.", ge=0, le=86400
+    )
+    error_freshness: Seconds = option(
+        0.0, "How long a 5xx is fresh when the origin does not say. 0: not stored.", ge=0, le=3600
+    )
+    stale_while_revalidate: Seconds = option(
+        0.0,
+        "How long a stale answer may be given while it is validated, unless the origin says more or forbids it.",
+        ge=0,
+        le=31536000,
+    )
+    stale_if_error: Seconds = option(
+        3600.0,
+        "How long a stale answer may be given while the origin fails, unless the origin says more or forbids it.",
+        ge=0,
+        le=31536000,
+    )
+    request_directives: bool = option(
+        True, "Whether a client's Cache-Control (max-age, no-cache, …) is honoured, as RFC 9111 has it."
+    )
+    set_cookie: Literal["store", "pass"] = option(
+        "store",
+        "An answer with Set-Cookie: store it if its freshness allows (RFC 9111, 7.3), or pass it to one client.",
+    )
+    cors: Cors | None = option(None, "Answers to browsers of other web sites. Unset: the origin's.")
 
 
 class DiskConfig(Model):
@@ -196,6 +259,9 @@ class Config(Model):
 
     workers: int = option(0, "Serving processes; 0 is one a core.", ge=0, le=256)
     state_dir: AbsolutePath = option("/var/lib/edge", "Where the index and the slot table live; a fast disk.")
+    cdn_id: CdnId | None = option(
+        None, "How this box, or all boxes of one CDN, are named in CDN-Loop (RFC 8586). Unset: a name of its own."
+    )
     listeners: tuple[Listener, ...] = option((Listener(),), "Where players are served.", min_length=1)
     certificates: tuple[Certificate, ...] = option(
         (), "For TLS listeners; the first is for names that none of them is for."

@@ -29,7 +29,7 @@ async def hand_over(flight: Flight, response: OriginResponse, *, is_personal: bo
     else:
         _send_off(flight, followers[1:], is_personal=is_personal)
     for follower in followers[:1]:
-        await pass_response(base, follower.client, follower.want, response)
+        await pass_response(base, follower, response, collapsed=follower is not flight.first)
 
 
 def pass_all(flight: Flight, *, is_personal: bool = False) -> None:
@@ -54,7 +54,7 @@ def _send_off(flight: Flight, followers: Sequence[Follower], *, is_personal: boo
     base = flight.base
     if not is_personal:
         flight.let_go_of_stored()
-        base.remember_bypass(flight.key)
+        base.remember_bypass(flight.want.key)
         base.pass_each(followers)
         return
     base.pass_each([follower for follower in followers if follower.is_authorized])

@@ -5,11 +5,16 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from edge.config import Site
 from edge.fill.messages import Pair, Want
+from edge.fill.rules import Rules
 from edge.http.fields import Fields, end_to_end
 from edge.http.ranges import parse_content_range
+from edge.http.statuses import has_content
 from edge.http.storable import NoStoreReason, partial_storable, storability
 from edge.http.vary import VaryStar, vary_names
+
+NO_RULES = Rules()
 
 _OURS = frozenset(
     (
@@ -32,6 +37,8 @@ _OURS = frozenset(
     )
 )
 """A shared fill asks for the whole representation, in no coding, unconditionally, and tells nothing of the viewer."""
+_OURS_WITH_CORS = _OURS | {"origin"}
+"""Where the edge answers for the origin what other web sites may do, it need not know which one it is."""
 
 
 class Asked(NamedTuple):
@@ -79,9 +86,10 @@ def wanted_span(want: Want, size: int) -> tuple[int, int]:
     return min(want.start, size), size if want.end is None else min(want.end, size)
 
 
-def shared_fields(fields: tuple[Pair, ...]) -> list[Pair]:
+def shared_fields(fields: tuple[Pair, ...], site: Site) -> list[Pair]:
     """The client's fields that a fill passes on: one client's request, the answer is everyone's."""
-    return [pair for pair in end_to_end(Fields(fields)) if pair[0].lower() not in _OURS]
+    dropped = _OURS if site.cors is None else _OURS_WITH_CORS
+    return [pair for pair in end_to_end(Fields(fields)) if pair[0].lower() not in dropped]
 
 
 class Meaning(Enum):
@@ -110,31 +118,36 @@ class Answer(NamedTuple):
 
 
 def interpret(
-    asked: Asked, status: int, request: Fields, response: Fields, default_s: float | None, *, revalidating: bool
+    asked: Asked, status: int, request: Fields, response: Fields, rules: Rules = NO_RULES, *, revalidating: bool
 ) -> Answer:
     """What to do with the answer to a GET for `asked`."""
     if status == 304:
         return Answer(Meaning.NOT_MODIFIED) if revalidating else Answer(Meaning.BROKEN, why="304 to no condition")
-    length = _length(response)
+    length = _length(response) if has_content("GET", status) else 0
     if status == 206:
-        return _interpret_part(asked, request, response, default_s, length)
+        return _interpret_part(asked, request, response, rules, length)
     if status == 416 and not asked.is_whole:
         return Answer(Meaning.BEYOND)
-    # a cookie is one viewer's: what sets one is shared with nobody
-    verdict = storability("GET", status, request, response, default_s=default_s, refuse_set_cookie=True)
+    verdict = storability(
+        "GET",
+        status,
+        request,
+        response,
+        default_s=rules.default_s,
+        negative_s=rules.negative_s,
+        heuristic=rules.heuristic_max_s > 0,
+        honour_request=rules.honour_request,
+        refuse_set_cookie=rules.refuse_set_cookie,
+    )
     if not verdict.storable:
         is_personal = verdict.reason is NoStoreReason.AUTHORIZATION
         return Answer(Meaning.PASS, status=status, why=str(verdict.reason), is_personal=is_personal)
-    if not varies_only_by_coding(response):
-        return Answer(Meaning.PASS, status=status, why="vary")
     if length is None and "transfer-encoding" not in response:
         return Answer(Meaning.PASS, status=status, why="not_delimited")
     return Answer(Meaning.STORE, 0, length, -1 if length is None else length, status)
 
 
-def _interpret_part(
-    asked: Asked, request: Fields, response: Fields, default_s: float | None, length: int | None
-) -> Answer:
+def _interpret_part(asked: Asked, request: Fields, response: Fields, rules: Rules, length: int | None) -> Answer:
     part = parse_content_range(response.combined("content-range") or "")
     if asked.is_whole or part is None or part.is_unsatisfied or part.start is None or part.end is None:
         return Answer(Meaning.BROKEN, why="a 206 that says no range, or that nobody asked for")
@@ -148,16 +161,28 @@ def _interpret_part(
         is_right = part.start == asked.start and part.end == min(part.size, asked.end or part.size)
     if not is_right:
         return Answer(Meaning.BROKEN, why="another range than was asked for")
-    verdict = partial_storable("GET", request, response, default_s=default_s, refuse_set_cookie=True)
-    if not verdict.storable or not varies_only_by_coding(response):
+    verdict = partial_storable(
+        "GET",
+        request,
+        response,
+        default_s=rules.default_s,
+        heuristic=rules.heuristic_max_s > 0,
+        honour_request=rules.honour_request,
+        refuse_set_cookie=rules.refuse_set_cookie,
+    )
+    if not verdict.storable:
         return Answer(Meaning.NO_RANGES, is_personal=verdict.reason is NoStoreReason.AUTHORIZATION)
     return Answer(Meaning.STORE, part.start, part.end, part.size)
 
 
-def varies_only_by_coding(response: Fields) -> bool:
-    """Whether one stored answer serves everybody: fills ask for no coding, so Accept-Encoding selects nothing."""
+def selecting_names(response: Fields, site: Site) -> tuple[str, ...]:
+    """The request fields by which an answer varies, of those that a fill passes on: no others select anything.
+
+    Fills ask for no coding, for example, so that Accept-Encoding does not.
+    """
     names = vary_names(response)
-    return names is not VaryStar.STAR and set(names) <= {"accept-encoding"}
+    dropped = _OURS if site.cors is None else _OURS_WITH_CORS
+    return () if names is VaryStar.STAR else tuple(name for name in names if name not in dropped)
 
 
 def _length(response: Fields) -> int | None:

@@ -13,15 +13,17 @@ from edge.config import Config, Site
 from edge.errors import EdgeError, Fault
 from edge.fill.messages import Failed, Want
 from edge.fill.origin import OriginClient
-from edge.http.fields import Fields
 from edge.logs import get_logger
 from edge.metrics import Page
+from edge.routing import Router
 from edge.store.tiers import Store
 
 if TYPE_CHECKING:
+    from edge.fill.flight import Flight
     from edge.fill.follower import Client, Follower
 
 _BYPASSED_MAX = 100_000
+_HOLD_OFF_S = 2.0
 _BACKOFF_S = (0.0, 0.1, 0.4, 1.0, 2.0)
 _log = get_logger()
 
@@ -45,21 +47,19 @@ class Base:
         """Begin again with what followers want; set by Flights."""
         self.pass_each: Callable[[Sequence[Follower]], None] = lambda _: None
         """Let each of them ask the origin for itself; set by Flights."""
+        self.rekey: Callable[[Flight, bytes], None] = lambda _flight, _key: None
+        """A flight goes on under another key; set by Flights."""
+        self.invalidate: Callable[[bytes], None] = lambda _: None
+        """Forget what is stored, and what is on its way, of the resource with this key; set by Flights."""
+        self.router = Router(config)
         self._sites = {site.name: site for site in config.sites}
         self._bypassed: TTLCache[bytes, bool] = TTLCache(
             _BYPASSED_MAX, config.fill.bypass_memory, timer=clock.monotonic
         )
+        self._held_off: TTLCache[bytes, bool] = TTLCache(_BYPASSED_MAX, _HOLD_OFF_S, timer=clock.monotonic)
 
     def site(self, name: str) -> Site:
         return self._sites[name]
-
-    def default_freshness(self, site: Site, fields: Fields) -> float | None:
-        """Seconds an answer without freshness of its own is fresh, by its media type; None: no default."""
-        if not site.default_freshness:
-            return None
-        media = (fields.get("content-type") or "").partition(";")[0].strip().lower()
-        kind = media.partition("/")[0]
-        return site.default_freshness.get(media, site.default_freshness.get(f"{kind}/*"))
 
     # hit-for-miss
 
@@ -70,6 +70,13 @@ class Base:
 
     def is_bypassed(self, key: bytes) -> bool:
         return key in self._bypassed
+
+    def hold_off(self, key: bytes) -> None:
+        """The origin failed: for a moment stale answers are given without asking it."""
+        self._held_off[key] = True
+
+    def is_held_off(self, key: bytes) -> bool:
+        return key in self._held_off
 
     # what goes wrong
 

@@ -99,6 +99,7 @@ class Fetch:
         async with flight.base.origins.request(
             flight.site, "GET", flight.want.host, flight.want.target, fields, attempt=attempt
         ) as response:
+            flight.status = response.status
             self._verify(asked, response)
             self.is_sure = True
             flight.answered()

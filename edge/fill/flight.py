@@ -26,18 +26,18 @@ from typing import Any
 
 from edge.config import Site
 from edge.errors import DiskError, EdgeError, OriginChanged, OriginError, StoreFull
-from edge.fill.alone import hand_over, pass_all
-from edge.fill.asking import Answer, Asked, Meaning, first_ask, interpret, lower_ask, shared_fields, wanted_span
+from edge.fill.asking import shared_fields, wanted_span
 from edge.fill.base import Base, as_edge_error
+from edge.fill.enquiry import Enquiry
 from edge.fill.fetch import Fetch
 from edge.fill.follower import Client, Follower, same_object
 from edge.fill.gaps import fetches_for
-from edge.fill.messages import Arrived, Landed, Opened
+from edge.fill.messages import Arrived, Fate, Hinted, Landed, Opened, Pair
 from edge.fill.origin import OriginResponse
-from edge.fill.records import contradicts, draft_record, freshened_record
+from edge.fill.reuse import verdict
 from edge.http.fields import Fields
+from edge.http.freshness import Reuse
 from edge.http.validators import strongest
-from edge.metrics import FILLS, REVALIDATIONS
 from edge.store.record import Record
 from edge.store.writer import ObjectWriter
 from edge.terms import Outcome, Reason
@@ -45,28 +45,36 @@ from edge.terms import Outcome, Reason
 
 class Flight:
     def __init__(
-        self, base: Base, number: int, site: Site, first: Follower, record: Record | None, *, fresh: bool
+        self, base: Base, number: int, site: Site, key: bytes, first: Follower, record: Record | None, *, fresh: bool
     ) -> None:
         self.base = base
         self.number = number
         self.site = site
         self.want = first.want
-        self.key = first.want.key
+        self.key = key
+        """The object's: the resource's own, or one variant's."""
+        self.first = first
+        first.asked_before = False
         self.followers: list[Follower] = [first]
         self.fetches: list[Fetch] = []
         self.writer: ObjectWriter | None = None
         self.ended = False
-        self._record = record
+        self.record = record
         self._fresh = fresh
-        self._outcome = Outcome.MISS
+        self.outcome = Outcome.MISS
         self._read_fd = -1
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: EdgeError | None = None
         self._is_settling = False
         self._has_opened = False
+        self.also: tuple[Pair, ...] = ()
         self._late: list[Follower] = []
-        """Who came while it was landing."""
-        self.fields = shared_fields(first.want.fields)
+        """Who came while it was landing, or may not have this answer."""
+        self.has_asked = False
+        self.is_obsolete = False
+        self.status = 0
+        """The origin's answer's."""
+        self.fields = shared_fields(first.want.fields, self.site)
 
     # followers
 
@@ -74,10 +82,28 @@ class Flight:
     def is_landing(self) -> bool:
         return self._is_settling or self._failure is not None
 
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether who comes now may join."""
+        return not self.ended and not self.is_obsolete
+
+    def invalidate(self) -> None:
+        """What it brings is no longer true: those it is for get it, and nobody else."""
+        self.is_obsolete = True
+        if self.writer is not None:
+            self.writer.drop()
+
+    def hinted(self, status: int, fields: tuple[Pair, ...]) -> None:
+        """The origin says something ahead of its answer (RFC 8297): passed on to those who wait, never stored."""
+        for follower in self.followers:
+            if not follower.is_open:
+                follower.client.send(Hinted(follower.want.id, status, fields))
+
     def join(self, follower: Follower) -> None:
         if self.is_landing:
             self._late.append(follower)
             return
+        follower.asked_before = self.has_asked
         self.followers.append(follower)
         if self.writer is not None:
             self._open(follower)
@@ -109,10 +135,10 @@ class Flight:
     async def run(self) -> None:
         """Fly until nothing is under way. Raises no EdgeError: the followers are told."""
         try:
-            if self._record is not None and self._fresh:
-                await self._resume(self._record, Outcome.PARTIAL)
+            if self.record is not None and self._fresh:
+                await self.resume(self.record, Outcome.PARTIAL)
             else:
-                await self._ask()
+                await Enquiry(self).run()
             while self._tasks:
                 await asyncio.wait(self._tasks)
         except Exception as error:
@@ -157,101 +183,22 @@ class Flight:
         self.base.dispatch([one for one in waiting if one.want.continues is None] + self._late)
         self._late = []
 
-    async def _ask(self, asked: Asked | None = None) -> None:
-        """Ask the origin until it answers; an answer that is stored is received to its end."""
-        fill = self.base.config.fill
-        want = self.want
-        stored = self._record
-        conditions = strongest(Fields(stored.fields)).conditional_fields() if stored is not None else ()
-        asked = asked or first_ask(want.start, want.end, fill.slice_size)
-        for attempt in range(fill.attempts):
-            if attempt:
-                await asyncio.sleep(self.base.backoff_s(attempt))
-            fields = [*self.fields, *conditions]
-            if (value := asked.field()) is not None:
-                fields.append(("Range", value))
-            try:
-                async with self.base.origins.request(
-                    self.site, "GET", want.host, want.target, fields, attempt=attempt
-                ) as response:
-                    if response.status >= 500 and attempt + 1 < min(fill.attempts, len(self.site.origins)):
-                        continue
-                    await self._take(asked, response, stored if conditions else None)
-                    return
-            except OriginError as error:
-                if self.writer is not None or not error.retryable or attempt + 1 == fill.attempts:
-                    raise
-                self.base.retrying(error, want.url, attempt + 1)
-
-    async def _take(self, asked: Asked, response: OriginResponse, stored: Record | None) -> None:
-        request = Fields(self.fields)
-        default_s = self.base.default_freshness(self.site, response.fields)
-        answer = interpret(asked, response.status, request, response.fields, default_s, revalidating=stored is not None)
-        match answer.meaning:
-            case Meaning.BROKEN:
-                raise OriginError(f"{answer.why} (status {response.status})", Reason.ORIGIN_PROTOCOL)
-            case Meaning.NOT_MODIFIED:
-                assert stored is not None
-                await self._revalidated(stored, response, default_s)
-            case Meaning.STORE:
-                await self._store(answer, response, default_s)
-            case Meaning.BEYOND:
-                await self._ask(lower_ask(asked, self.base.config.fill.slice_size))
-            case Meaning.NO_RANGES:
-                pass_all(self, is_personal=answer.is_personal)
-            case Meaning.PASS:
-                await hand_over(self, response, is_personal=answer.is_personal)
-
-    async def _revalidated(self, stored: Record, response: OriginResponse, default_s: float | None) -> None:
-        """What is stored is still true, if it is still there and it is what the origin speaks of."""
-        before = self._current(stored)
-        if before is None or contradicts(stored, response):
-            self.let_go_of_stored()
-            self._record = None
-            await self._ask()
-            return
-        self.base.page.add(REVALIDATIONS)
-        self._record = freshened_record(before, response, default_s)
-        self.base.store.publish(self.key, self._record, before)
-        await self._resume(self._record, Outcome.REVALIDATED)
-
-    def _current(self, record: Record) -> Record | None:
+    def current(self, record: Record) -> Record | None:
         """A stored object as it stands now: it may have been moved since we looked, or be gone."""
         found = self.base.store.index.get(self.key)
         return found if found is not None and found.generation == record.generation else None
 
     def let_go_of_stored(self) -> None:
         """What is stored is not true any more."""
-        if self._record is not None and (current := self._current(self._record)) is not None:
+        if self.record is not None and (current := self.current(self.record)) is not None:
             self.base.store.drop(self.key, current)
 
     # filling
 
-    async def _store(self, answer: Answer, response: OriginResponse, default_s: float | None) -> None:
-        store = self.base.store
-        draft = draft_record(answer, response, default_s, self.base.config.fill.slice_size)
-        expected = answer.size if answer.size >= 0 else self.base.config.fill.finish
-        try:
-            record, fd, disk = await store.create(self.key, self.want.url, draft, expected)
-        except EdgeError as error:
-            # no place to keep it is no reason not to serve it
-            self.base.failed(error, self.want.url, self.site.name)
-            if response.status == 206:
-                pass_all(self)
-            else:
-                await hand_over(self, response)
-            return
-        self.let_go_of_stored()
-        self.base.page.add(FILLS)
-        await self._enter(ObjectWriter(store, self.key, self.want.url, record, fd, disk, parts=self._joins(record)))
-        assert self.writer is not None
-        # the answer to a suffix begins within a slice: what lies before the first whole one is not kept
-        first = -(-answer.start // record.slice_size) * record.slice_size if answer.start else 0
-        fetch = Fetch(self, first, answer.end if answer.size >= 0 else None)
-        fetch.skip = first - answer.start
-        fetch.is_sure = True
+    async def receive_first(self, fetch: Fetch, response: OriginResponse) -> None:
+        """Open the object to all, and take the body of the first answer to its end."""
         self._enlist(fetch)
-        self._open_all()
+        self.open_all()
         await asyncio.wait((self._task(self._receive(fetch, response)),))
         if fetch.broken is not None and not self.is_landing:
             self._task(self._fetch(fetch))
@@ -265,30 +212,30 @@ class Flight:
             return
         except StoreFull as error:
             # only a body whose length was not told can turn out too long: the next who ask get it past the store
-            self.base.remember_bypass(self.key)
+            self.base.remember_bypass(self.want.key)
             self._fail(error)
         except Exception as error:
             self._fail(error)
         self.fetches.remove(fetch)
 
-    async def _resume(self, record: Record, outcome: Outcome) -> None:
+    async def resume(self, record: Record, outcome: Outcome) -> None:
         """Go on with a stored object: all that is missing of what is wanted is fetched."""
-        record = self._current(record) or record
+        record = self.current(record) or record
         disk = self.base.store.disk_of(record)
-        self._outcome = outcome
+        self.outcome = outcome
         try:
             fd = await disk.run(disk.open, self.key, record.generation, write=True)
         except OSError as error:
             self.base.failed(DiskError(f"{disk.root}: {error}", Reason.DISK_LOST_FILE), self.want.url, self.site.name)
             self.let_go_of_stored()
-            self._record = None
-            await self._ask()
+            self.record = None
+            await Enquiry(self).run()
             return
         store = self.base.store
-        await self._enter(ObjectWriter(store, self.key, self.want.url, record, fd, disk, parts=self._joins(record)))
-        self._open_all()
+        await self.enter(ObjectWriter(store, self.key, self.want.url, record, fd, disk, parts=self.joins(record)))
+        self.open_all()
 
-    async def _enter(self, writer: ObjectWriter) -> None:
+    async def enter(self, writer: ObjectWriter) -> None:
         try:
             self._read_fd = await writer.disk.run(writer.disk.open, self.key, writer.record.generation)
         except OSError as error:
@@ -297,10 +244,10 @@ class Flight:
         self.writer = writer
 
     @staticmethod
-    def _joins(record: Record) -> bool:
+    def joins(record: Record) -> bool:
         return strongest(Fields(record.fields)).strong_for_range(record.field("date")) is not None
 
-    def _open_all(self) -> None:
+    def open_all(self) -> None:
         for follower in list(self.followers):
             self._open(follower)
         self._has_opened = True
@@ -311,6 +258,9 @@ class Flight:
         writer = self.writer
         assert writer is not None
         record = writer.record
+        if follower.asked_before and follower.want.continues is None and not self._may_have(follower, record):
+            self._turn_away(follower)
+            return
         if follower.want.continues is not None and not same_object(follower.want, record):
             follower.fail(OriginChanged("the object is another one now"))
             self.followers.remove(follower)
@@ -321,6 +271,21 @@ class Flight:
             if not self._is_sure(follower.start, follower.end):
                 return  # until the origin has answered for its first byte: then a failure can still be told as such
         self._hand(follower)
+
+    def _may_have(self, follower: Follower, record: Record) -> bool:
+        """Whether one that came after the origin was asked may have the answer: only if it may be reused at all."""
+        if self.outcome is Outcome.STALE:
+            return True
+        return verdict(record, follower.directives, self.site, self.base.clock.wall()).reuse is not Reuse.VALIDATE
+
+    def _turn_away(self, follower: Follower) -> None:
+        """It needs an answer of its own: after this flight, or at once where that takes long."""
+        assert self.writer is not None
+        self.followers.remove(follower)
+        if 0 <= self.writer.record.size <= self.base.config.fill.finish:
+            self._late.append(follower)
+        else:
+            self.base.pass_each([follower])
 
     def _is_sure(self, start: int, end: int) -> bool:
         """Whether the first byte wanted is here, or an answer that brings it."""
@@ -342,10 +307,19 @@ class Flight:
         record, tier, held = self.writer.record, self.writer.disk.tier, self.writer.held
         # who comes when all of it is here has a hit, though the flight is still landing
         is_here = self._has_opened and held is not None and not held.missing(follower.start, follower.end or 0)
-        outcome = Outcome.HIT if is_here else self._outcome
-        follower.client.send(
-            Opened(follower.want.id, self.number, record, self._runs(), outcome, tier), (self._read_fd,)
+        outcome = Outcome.HIT if is_here else self.outcome
+        is_first = follower is self.first
+        fate = None if is_here else self._fate(follower, is_collapsed=not is_first)
+        also = self.also if is_first else ()
+        message = Opened(
+            follower.want.id, self.number, record, self._runs(), outcome, tier, self.key, fate=fate, also=also
         )
+        follower.client.send(message, (self._read_fd,))
+
+    def _fate(self, follower: Follower, *, is_collapsed: bool) -> Fate:
+        """What the client is told of how its request was answered."""
+        is_stored = self.outcome is not Outcome.STALE and not self.is_obsolete
+        return Fate(follower.forward, self.status, stored=is_stored, collapsed=is_collapsed)
 
     def _runs(self) -> list[tuple[int, int]]:
         assert self.writer is not None

@@ -8,19 +8,30 @@ import os
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from edge.errors import EdgeError
+from edge.config import Site
+from edge.errors import EdgeError, LoopDetected, OnlyIfCached
 from edge.fill.asking import wanted_span
 from edge.fill.base import Base
 from edge.fill.flight import Flight
-from edge.fill.follower import Client, Follower, same_object
+from edge.fill.follower import Client, Follower, Nobody, same_object
 from edge.fill.messages import FromWorker, Hot, Leave, Lost, Opened, Uploaded, Want
 from edge.fill.passing import pass_request
+from edge.fill.reuse import may_replace_error, verdict
+from edge.http.cachestatus import Forward
+from edge.http.freshness import Reuse, ReuseReason, only_if_cached
+from edge.http.via import is_looping
 from edge.logs import get_logger
 from edge.metrics import FILLS_COLLAPSED
 from edge.store.mover import Mover
 from edge.store.record import Held, Record
+from edge.store.variants import find, settle
 from edge.terms import Outcome
 
+_FORWARDED = {
+    ReuseReason.REQUEST_NO_CACHE: Forward.REQUEST,
+    ReuseReason.REQUEST_MAX_AGE: Forward.REQUEST,
+    ReuseReason.REQUEST_MIN_FRESH: Forward.REQUEST,
+}
 _log = get_logger()
 
 
@@ -36,6 +47,8 @@ class Flights:
         self._passing: dict[tuple[int, int], tuple[asyncio.Task[None], asyncio.Event]] = {}
         base.dispatch = self._dispatch
         base.pass_each = self._pass_each
+        base.rekey = self._rekey
+        base.invalidate = self._invalidate
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -99,56 +112,112 @@ class Flights:
         """What becomes of a request is decided here, at once; what it takes is done in a task."""
         want = follower.want
         base = self._base
-        # a delivery that has begun cannot be given an answer with a head of its own
-        if not want.shared or (base.is_bypassed(want.key) and want.continues is None):
-            self._alone(follower, body_fd)
+        site = base.site(want.site)
+        if is_looping(follower.request, base.origins.loop_id):
+            base.refuse(follower.client, want, LoopDetected(f"through {base.origins.loop_id} again"))
+            if body_fd is not None:
+                os.close(body_fd)
             return
-        flight = self._flights.get(want.key)
-        if flight is not None and not flight.ended:
+        is_head = want.method == "HEAD" and body_fd is None
+        if not want.shared and not is_head:
+            follower.forward = Forward.METHOD
+            self._pass(follower, body_fd)
+            return
+        key, record = find(base.store, want.key, want.url, follower.request)
+        is_usable, is_fresh = want.continues is not None, False
+        if record is not None:
+            found = verdict(record, follower.directives, site, base.clock.wall())
+            follower.forward = _FORWARDED.get(found.reason, Forward.STALE) if found.reason else Forward.PARTIAL
+            is_fresh = found.reuse is Reuse.FRESH
+            is_usable = is_usable or is_fresh or found.reuse is Reuse.STALE_ALLOWED
+            if is_usable and self._holds(record, want):
+                self._spawn(self._hand(follower, key, record, Outcome.HIT if is_fresh else Outcome.STALE))
+                if found.reason is ReuseReason.STALE_WHILE_REVALIDATE:
+                    self._refresh(follower, key, record)
+                return
+        elif key != want.key:
+            follower.forward = Forward.VARY_MISS
+        if want.continues is None and self._is_settled_alone(follower, site, key, record):
+            return
+        flight = self._flights.get(key)
+        if flight is not None and flight.is_open_to_all:
             base.page.add(FILLS_COLLAPSED)
             flight.join(follower)
             return
-        record = base.store.lookup(want.key)
-        fresh = record is not None and record.fresh_until > base.clock.wall()
-        if record is not None and fresh and self._holds(record, want):
-            self._spawn(self._hand(follower, record))
-            return
-        self._fly(follower, record, fresh=fresh)
+        self._fly(follower, key, record, fresh=is_usable)
 
-    def _alone(self, follower: Follower, body_fd: int | None) -> None:
-        want = follower.want
-        record = self._base.store.lookup(want.key) if want.method == "HEAD" and body_fd is None else None
-        if record is not None and record.complete and record.fresh_until > self._base.clock.wall():
-            # so new that the worker does not know of it yet
-            self._spawn(self._hand(follower, record))
-            return
-        self._pass(follower, body_fd)
+    def _is_settled_alone(self, follower: Follower, site: Site, key: bytes, record: Record | None) -> bool:
+        """Deal with what no flight is for: who takes nothing but what is here, and who has to ask for itself."""
+        base, want = self._base, follower.want
+        if site.request_directives and only_if_cached(follower.directives):
+            follower.fail(OnlyIfCached())
+        elif record is not None and want.shared and base.is_held_off(key) and self._is_left_to(follower, site, record):
+            # the origin failed a moment ago
+            self._spawn(self._hand(follower, key, record, Outcome.STALE))
+        elif not want.shared or base.is_bypassed(want.key):
+            self._pass(follower, None)
+        elif site.request_directives and follower.directives.has("no-store"):
+            follower.forward = Forward.REQUEST
+            self._pass(follower, None)
+        else:
+            return False
+        return True
+
+    def _is_left_to(self, follower: Follower, site: Site, record: Record) -> bool:
+        now = self._base.clock.wall()
+        return self._holds(record, follower.want) and may_replace_error(record, follower.directives, site, now)
+
+    def _refresh(self, follower: Follower, key: bytes, record: Record) -> None:
+        """Bring what was given stale up to date, with nobody waiting (RFC 5861, 3)."""
+        if key not in self._flights and not self._base.is_held_off(key):
+            self._fly(Follower(Nobody(), follower.want), key, record, fresh=False)
 
     def _pass(self, follower: Follower, body_fd: int | None) -> None:
         uploaded = asyncio.Event()
         name = (id(follower.client), follower.want.id)
-        task = self._spawn(pass_request(self._base, follower.client, follower.want, body_fd, uploaded))
+        task = self._spawn(pass_request(self._base, follower, body_fd, uploaded))
         self._passing[name] = task, uploaded
         task.add_done_callback(lambda _: self._passing.pop(name, None))
 
-    def _fly(self, follower: Follower, record: Record | None, *, fresh: bool) -> None:
+    def _rekey(self, flight: Flight, key: bytes) -> None:
+        """A flight turned out to be one of a variant."""
+        self._ended(flight)
+        flight.key = key
+        self._flights[key] = flight
+        self._base.store.busy[key] += 1
+
+    def _ended(self, flight: Flight) -> None:
+        busy = self._base.store.busy
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+        busy[flight.key] -= 1
+        if not busy[flight.key]:
+            del busy[flight.key]
+
+    def _invalidate(self, key: bytes) -> None:
+        """What is stored of a resource is not true any more, nor what is on its way."""
+        store = self._base.store
+        for flight in self._flights.values():
+            if flight.want.key == key:
+                flight.invalidate()
+        record = store.index.get(key)
+        if record is not None:
+            store.drop(key, record)
+
+    def _fly(self, follower: Follower, key: bytes, record: Record | None, *, fresh: bool) -> None:
         base = self._base
-        key = follower.want.key
-        flight = Flight(base, next(self._numbers), base.site(follower.want.site), follower, record, fresh=fresh)
+        site = base.site(follower.want.site)
+        flight = Flight(base, next(self._numbers), site, key, follower, record, fresh=fresh)
         self._flights[key] = flight
         base.store.busy[key] += 1
         self._spawn(self._run(flight))
 
     async def _run(self, flight: Flight) -> None:
-        busy = self._base.store.busy
         try:
             await flight.run()
         finally:
-            if self._flights.get(flight.key) is flight:
-                del self._flights[flight.key]
-            busy[flight.key] -= 1
-            if not busy[flight.key]:
-                del busy[flight.key]
+            self._ended(flight)
+            settle(self._base.store, flight.key, flight.want.key)
 
     @staticmethod
     def _holds(record: Record, want: Want) -> bool:
@@ -158,22 +227,22 @@ class Flights:
             return True
         return not Held(record.size, record.slice_size, record.held).missing(*wanted_span(want, record.size))
 
-    async def _hand(self, follower: Follower, record: Record) -> None:
+    async def _hand(self, follower: Follower, key: bytes, record: Record, outcome: Outcome) -> None:
         """All that is wanted is here: hand over the file."""
         base, want = self._base, follower.want
         disk = base.store.disk_of(record)
         try:
-            fd = await disk.run(disk.open, want.key, record.generation)
+            fd = await disk.run(disk.open, key, record.generation)
         except OSError as error:
             _log.warning("a file is gone", disk=disk.root, error=str(error))
-            self._forget(want.key, record)
+            self._forget(key, record)
             self._request(follower, None)
             return
         try:
             if want.continues is not None and not same_object(want, record):
                 base.refuse(follower.client, want, EdgeError("the object is another one now"))
                 return
-            follower.client.send(Opened(want.id, 0, record, [], Outcome.HIT, disk.tier), (fd,))
+            follower.client.send(Opened(want.id, 0, record, [], outcome, disk.tier, key), (fd,))
         finally:
             os.close(fd)
 

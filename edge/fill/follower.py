@@ -8,6 +8,8 @@ import msgspec
 
 from edge.errors import EdgeError
 from edge.fill.messages import Failed, Want
+from edge.http.cachestatus import Forward
+from edge.http.directives import request_directives
 from edge.http.fields import Fields
 from edge.http.validators import Validators, strongest
 from edge.store.record import Record
@@ -22,11 +24,19 @@ class Client(Protocol):
 class Follower:
     """One request that a flight answers."""
 
-    __slots__ = ("client", "end", "is_open", "start", "want")
+    __slots__ = ("asked_before", "client", "directives", "end", "forward", "is_open", "request", "start", "want")
 
     def __init__(self, client: Client, want: Want) -> None:
         self.client = client
         self.want = want
+        self.request = Fields(want.fields)
+        self.directives = request_directives(self.request)
+        self.forward = Forward.URI_MISS
+        """Why the origin has to be asked."""
+        self.asked_before = False
+        """Whether the origin had been asked already when it joined: an answer that only its own asking may bring is
+        none for it (RFC 9111, 4).
+        """
         self.is_open = False
         self.start = 0
         self.end: int | None = None
@@ -34,10 +44,17 @@ class Follower:
     @property
     def is_authorized(self) -> bool:
         """Whether it says who it is: an answer to it may be for it alone."""
-        return any(name.lower() == "authorization" for name, _ in self.want.fields)
+        return "authorization" in self.request
 
     def fail(self, error: EdgeError) -> None:
         self.client.send(Failed(self.want.id, error.status, error.reason))
+
+
+class Nobody:
+    """Who follows a flight that only brings the store up to date."""
+
+    def send(self, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
+        pass
 
 
 def same_object(want: Want, record: Record) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import msgspec
 
+from edge.http.cachestatus import Forward
 from edge.store.record import Record
 from edge.terms import Outcome, Reason
 
@@ -33,10 +34,22 @@ class Identity(msgspec.Struct, array_like=True, frozen=True):
     last_modified: str | None
 
 
+class Fate(msgspec.Struct, array_like=True, frozen=True):
+    """Why a request went on to the origin, and what came of it: for Cache-Status (RFC 9211)."""
+
+    forward: Forward
+    status: int = 0
+    """The origin's; 0: it gave none."""
+    stored: bool = False
+    collapsed: bool = False
+    """Whether another request's answer was waited for."""
+
+
 class Want(msgspec.Struct, tag=1, array_like=True):
     id: int
     """The worker's number of this request."""
     key: bytes
+    """The resource's: which variant of it is wanted, the fields tell."""
     site: str
     url: str
     """The cache key as text."""
@@ -83,6 +96,12 @@ class Opened(msgspec.Struct, tag=5, array_like=True):
     outcome: Outcome
     tier: int
     """Where the file lies."""
+    key: bytes
+    """The object's own: a variant has another than its resource."""
+    fate: Fate | None = None
+    """None: the origin was not asked."""
+    also: tuple[Pair, ...] = ()
+    """Fields for this client alone: of the answer to its own request, and not to be stored."""
 
 
 class Arrived(msgspec.Struct, tag=6, array_like=True):
@@ -109,6 +128,7 @@ class Passing(msgspec.Struct, tag=8, array_like=True):
     delimited: bool
     """Whether the origin marks the end of the body; if not, its truth cannot be told from a broken connection."""
     has_body: bool
+    fate: Fate
 
 
 class Passed(msgspec.Struct, tag=9, array_like=True):
@@ -122,9 +142,17 @@ class Failed(msgspec.Struct, tag=10, array_like=True):
     reason: Reason
 
 
+class Hinted(msgspec.Struct, tag=12, array_like=True):
+    """The origin's informational response, ahead of its answer (RFC 9110, 15.2)."""
+
+    id: int
+    status: int
+    fields: tuple[Pair, ...]
+
+
 class Uploaded(msgspec.Struct, tag=11, array_like=True):
     id: int
 
 
 FromWorker = Want | Leave | Hot | Lost | Uploaded
-FromManager = Opened | Arrived | Landed | Passing | Passed | Failed
+FromManager = Opened | Arrived | Landed | Passing | Passed | Failed | Hinted

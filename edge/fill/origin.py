@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
+import hashlib
 import select
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from edge import __version__
 from edge.clock import Clock
 from edge.config import Config, Site
 from edge.errors import OriginError, OriginTimeout
 from edge.fill.messages import Pair
-from edge.http.fields import Fields
+from edge.http.fields import Fields, end_to_end
 from edge.http.invalidation import SAFE_METHODS
 from edge.metrics import FILL_BYTES, FILL_REQUESTS, ORIGIN_FIRST_BYTE, Page
 from edge.terms import Reason
@@ -28,9 +31,40 @@ _READ_BUFFER_BYTES = 256 << 10
 _FIELD_MAX_BYTES = 32 << 10
 _HEAD_MAX_BYTES = 64 << 10
 """All fields of a response: they travel in messages of bounded size."""
-_VIA = f"edge/{__version__}"
+_VIA = ("Via", "1.1 edge")
 _NO_CONTENT = frozenset((204, 205, 304))
 Body = AsyncIterator[bytes]
+
+
+Hinted = Callable[[int, tuple[Pair, ...]], None]
+_hinted: ContextVar[Hinted | None] = ContextVar("hinted", default=None)
+_HINTS = frozenset((102, 103))
+"""Informational responses that are passed on; 100 and 101 are this hop's own (RFC 9110, 15.2)."""
+
+
+class _Response(aiohttp.ClientResponse):
+    """Tells of informational responses, which aiohttp drops."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        hinted, protocol = _hinted.get(), connection.protocol
+        if hinted is None:
+            return await super().start(connection)
+        read = protocol.read
+
+        async def watched() -> Any:
+            message, payload = await read()
+            if message.code in _HINTS:
+                fields = Fields(
+                    (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.raw_headers
+                )
+                hinted(message.code, end_to_end(fields).pairs)
+            return message, payload
+
+        protocol.read = watched
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
 
 
 class OriginResponse:
@@ -84,10 +118,31 @@ def _is_quiet(transport: asyncio.Transport | None) -> bool:
     return not poll.poll(0)
 
 
+class _Protocol(ResponseHandler):
+    """Takes a body for what its head says, also where more bytes came with it; they end the connection, unread (RFC
+    9112, 6.3). Left to itself, aiohttp throws the whole answer away if the surplus is in the same piece as the head.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        expects_head = self._payload is None or self._payload.is_eof()
+        end = data.find(b"\r\n\r\n") + 4 if expects_head else -1
+        if 4 <= end < len(data):
+            super().data_received(data[:end])
+            if self._parser is None or self._exception is not None:
+                return
+            data = data[end:]
+        super().data_received(data)
+
+
 class _Connector(aiohttp.TCPConnector):
     """Drops an idle connection on which something came that belongs to no request: it would be taken for the answer to
     the next one.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        make: type[ResponseHandler] = _Protocol
+        self._factory = functools.partial(make, loop=self._loop)
 
     async def _get(self, key: Any, traces: Any) -> Any:
         while (connection := await super()._get(key, traces)) is not None:
@@ -107,8 +162,10 @@ class OriginClient:
         self.page = page
         self._first_byte_s = fill.first_byte_timeout
         self._clock = clock
+        self.loop_id = config.cdn_id or loop_id(config.state_dir)
+        """How this box is known in CDN-Loop (RFC 8586)."""
         kept = _Connector(limit=0, limit_per_host=fill.origin_connections, keepalive_timeout=30)
-        fresh = aiohttp.TCPConnector(limit=0, limit_per_host=fill.origin_connections, force_close=True)
+        fresh = _Connector(limit=0, limit_per_host=fill.origin_connections, force_close=True)
         self._session = self._new_session(kept, config)
         # an unsafe request is sent once: by aiohttp too, and on a connection that the origin cannot just be closing
         self._unsafe = self._new_session(fresh, config)
@@ -118,6 +175,7 @@ class OriginClient:
     def _new_session(connector: aiohttp.TCPConnector, config: Config) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=connector,
+            response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.fill.connect_timeout),
@@ -139,20 +197,23 @@ class OriginClient:
         body: Body | None = None,
         body_length: int | None = None,
         attempt: int = 0,
+        hinted: Hinted | None = None,
     ) -> AsyncIterator[OriginResponse]:
         """Send one request and wait for its response's head; leaving the block ends the connection or returns it.
 
-        `attempt` chooses among the site's origins. Raises OriginError or OriginTimeout.
+        `attempt` chooses among the site's origins; `hinted` hears of informational responses. Raises OriginError or
+        OriginTimeout.
         """
         origin = site.origins[attempt % len(site.origins)]
         url = URL(origin + target, encoded=True)
-        headers = [*fields, ("Via", f"1.1 {_VIA}")]
+        headers = [*fields, _VIA, ("CDN-Loop", self.loop_id)]
         if site.host_header == "client" and host:
             headers.insert(0, ("Host", host))
         if body is not None and body_length is not None and body_length >= 0:
             headers.append(("Content-Length", str(body_length)))
         self.page.add(FILL_REQUESTS)
         started, request_time = self._clock.monotonic(), self._clock.wall()
+        _hinted.set(hinted)
         try:
             async with asyncio.timeout(self._first_byte_s if body is None else None) as limit:
                 raw = await (self._session if method in SAFE_METHODS else self._unsafe).request(
@@ -196,6 +257,11 @@ class OriginClient:
     async def close(self) -> None:
         await self._session.close()
         await self._unsafe.close()
+
+
+def loop_id(state_dir: str) -> str:
+    """A name of this box, the same whenever it starts, and no other's."""
+    return "edge-" + hashlib.blake2s(f"{socket.gethostname()}\n{state_dir}".encode(), digest_size=6).hexdigest()
 
 
 def _translated(error: Exception) -> OriginError:

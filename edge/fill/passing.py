@@ -14,29 +14,37 @@ from typing import TYPE_CHECKING
 
 from edge.errors import OriginError
 from edge.fill.base import as_edge_error
-from edge.fill.messages import Passed, Passing, Want
+from edge.fill.effects import heed
+from edge.fill.messages import Fate, Hinted, Pair, Passed, Passing
 from edge.fill.origin import OriginResponse
-from edge.http.fields import Fields, end_to_end
+from edge.http.conditions import with_date
+from edge.http.fields import end_to_end
 from edge.http.invalidation import SAFE_METHODS
 from edge.terms import Reason
 
 if TYPE_CHECKING:
     from edge.fill.base import Base
-    from edge.fill.follower import Client
+    from edge.fill.follower import Follower
 
 PIPE_BYTES = 256 << 10
 _READ_BYTES = 64 << 10
 
 
-async def pass_request(base: Base, client: Client, want: Want, body_fd: int | None, uploaded: asyncio.Event) -> None:
+_NOT_PASSED = frozenset(("host", "content-length", "expect"))
+
+
+async def pass_request(base: Base, follower: Follower, body_fd: int | None, uploaded: asyncio.Event) -> None:
     """Send the client's request as it is, and its answer back; an unsafe one once and never again.
 
     `uploaded` is set when the request's body was whole: its pipe also ends when the client breaks off.
     """
-    fields = [
-        pair for pair in end_to_end(Fields(want.fields)) if pair[0].lower() not in ("host", "content-length", "expect")
-    ]
+    client, want = follower.client, follower.want
+    fields = [pair for pair in end_to_end(follower.request) if pair[0].lower() not in _NOT_PASSED]
     site = base.site(want.site)
+
+    def hinted(status: int, hints: tuple[Pair, ...]) -> None:
+        client.send(Hinted(want.id, status, hints))
+
     tries = (
         min(base.config.fill.attempts, len(site.origins) + 1) if want.method in SAFE_METHODS and body_fd is None else 1
     )
@@ -52,8 +60,10 @@ async def pass_request(base: Base, client: Client, want: Want, body_fd: int | No
                     body=None if body_fd is None else _read_pipe(body_fd, uploaded),
                     body_length=want.body_length,
                     attempt=attempt,
+                    hinted=hinted,
                 ) as response:
-                    await pass_response(base, client, want, response)
+                    heed(base, follower, response)
+                    await pass_response(base, follower, response)
                     return
             except OriginError as error:
                 if not error.retryable or attempt + 1 == tries:
@@ -66,16 +76,18 @@ async def pass_request(base: Base, client: Client, want: Want, body_fd: int | No
             os.close(body_fd)
 
 
-async def pass_response(base: Base, client: Client, want: Want, response: OriginResponse) -> None:
+async def pass_response(base: Base, follower: Follower, response: OriginResponse, *, collapsed: bool = False) -> None:
     """Stream a response to one client. What breaks after its head is told with Passed, not raised."""
+    client, want = follower.client, follower.want
     length = response.length
     head = Passing(
         want.id,
         response.status,
-        end_to_end(response.fields).pairs,
+        with_date(end_to_end(response.fields), response.response_time).pairs,
         -1 if length is None else length,
         response.is_delimited,
         response.has_body,
+        Fate(follower.forward, response.status, collapsed=collapsed),
     )
     if not response.has_body:
         client.send(head)

@@ -98,6 +98,10 @@ class Directives:
 
 
 NO_DIRECTIVES = Directives({})
+_NO_CACHE = Directives({"no-cache": [None]})
+_OF_REQUESTS = frozenset(
+    {"max-age", "max-stale", "min-fresh", "no-cache", "no-store", "only-if-cached", "stale-if-error"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,19 @@ def parse_cache_control(lines: Sequence[str]) -> Directives:
             if name is not None:
                 arguments.setdefault(name[0].lower(), []).append(_argument(member[name.end() :]))
     return Directives(arguments, broken=broken)
+
+
+def request_directives(request: Fields) -> Directives:
+    """What a client asks of caches: Cache-Control, or where there is none, Pragma: no-cache (RFC 9111, 5.2.1 and 5.4).
+
+    `NO_DIRECTIVES` itself where it asks nothing that is known here.
+    """
+    lines = request.all("cache-control")
+    if lines:
+        directives = parse_cache_control(lines)
+        return directives if directives.names & _OF_REQUESTS else NO_DIRECTIVES
+    pragma = request.all("pragma")
+    return _NO_CACHE if pragma and parse_cache_control(pragma).has("no-cache") else NO_DIRECTIVES
 
 
 def effective_directives(fields: Fields, targets: Sequence[str] = TARGETS) -> EffectiveControl:

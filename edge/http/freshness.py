@@ -16,6 +16,7 @@ class LifetimeSource(StrEnum):
     S_MAXAGE = "s_maxage"
     MAX_AGE = "max_age"
     EXPIRES = "expires"
+    NEGATIVE = "negative"
     DEFAULT = "default"
     HEURISTIC = "heuristic"
     NONE = "none"
@@ -112,6 +113,7 @@ def lifetime(
     response_time: float,
     *,
     default_s: float | None = None,
+    negative_s: float | None = None,
     heuristic: bool = False,
     heuristic_max_s: float = HEURISTIC_MAX_S,
     control: EffectiveControl | None = None,
@@ -119,8 +121,9 @@ def lifetime(
     """The freshness lifetime for a shared cache (RFC 9111, 4.2.1).
 
     What the origin states goes first: s-maxage, max-age, Expires; an invalid one is a lifetime of 0, never a reason to
-    look further. Where it states none, and the status or `public` permits (4.2.2): `default_s`, the operator's, then,
-    if `heuristic`, a tenth of the time since Last-Modified, at most `heuristic_max_s`.
+    look further. Where it states none: `negative_s`, the operator's for this status; then, if the status or `public`
+    permits (4.2.2), `default_s`, the operator's as well, and, if `heuristic`, a tenth of the time since Last-Modified,
+    at most `heuristic_max_s`.
     """
     control = effective_directives(fields) if control is None else control
     directives = control.directives
@@ -130,6 +133,8 @@ def lifetime(
         return Lifetime(directives.delta("max-age") or 0, LifetimeSource.MAX_AGE)
     if not control.targeted and "expires" in fields:
         return Lifetime(_expires_s(fields, response_time), LifetimeSource.EXPIRES)
+    if negative_s is not None:
+        return Lifetime(negative_s, LifetimeSource.NEGATIVE)
     if status not in HEURISTIC and not directives.grants("public"):
         return Lifetime(0.0, LifetimeSource.NONE)
     if default_s is not None:

@@ -13,7 +13,8 @@ from typing import Any
 import httptools
 
 from edge.errors import HeadTooLarge, RequestError, TargetTooLong, UnmetExpectation, UnsupportedVersion
-from edge.http.fields import Fields
+from edge.http.directives import NO_DIRECTIVES, request_directives
+from edge.http.fields import Fields, end_to_end
 from edge.terms import Reason
 
 REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
@@ -30,7 +31,8 @@ _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
-_NOTHING: dict[bytes, Any] = {}
+NO_ALIASES: dict[bytes, Any] = {}
+"""Of a block that the hot path does not serve: never written to."""
 
 
 class Block:
@@ -40,6 +42,8 @@ class Block:
         "aliases",
         "body_length",
         "closes",
+        "directives",
+        "end_to_end",
         "expects_continue",
         "fields",
         "host",
@@ -73,15 +77,20 @@ class Block:
         self.expects_continue = _expects_continue(fields)
         ranges = fields.all("range")
         self.range = ranges[0] if len(ranges) == 1 else None
+        self.directives = request_directives(fields)
+        """What it asks of caches."""
+        self.end_to_end = end_to_end(fields)
+        """The fields that go on to an origin, and that select a variant."""
         is_conditional = any(name in fields for name in _CONDITIONS)
-        is_simple = bool(hosts) and self.body_length is None and not is_conditional
+        asks_nothing = self.directives is NO_DIRECTIVES and not is_conditional
+        is_simple = bool(hosts) and self.body_length is None and asks_nothing
         self.is_plain = is_simple and not ranges
-        """A host, and no body, range or condition: the whole object, if it is here."""
+        """A host, and no body, range, condition or directive: the whole object, if it is here and fresh."""
         self.is_from_zero = is_simple and self.range == "bytes=0-"
         """The same as a range: what ffmpeg and browsers ask for."""
         self.log_fields: str | None = None
         """What the access log says of it, once it was asked."""
-        self.aliases: dict[bytes, Any] = _NOTHING
+        self.aliases: dict[bytes, Any] = NO_ALIASES
         """Targets that a plain GET with this block may be answered from at once; the router's, once it has said."""
         self.route: object = None
         """Where requests with this block go, once the router has said."""

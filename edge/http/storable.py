@@ -53,6 +53,7 @@ def storability(
     response: Fields,
     *,
     default_s: float | None = None,
+    negative_s: float | None = None,
     heuristic: bool = False,
     honour_request: bool = True,
     refuse_set_cookie: bool = False,
@@ -62,8 +63,8 @@ def storability(
     """Whether the complete response to `request` may and should be stored (RFC 9111, 3).
 
     Beyond the RFC's conditions it must be of use later: fresh for a while, servable stale, or open to validation.
-    `default_s` and `heuristic` are as for `freshness.lifetime`; without `honour_request` the client's no-store, which
-    is advisory (5.2.1), counts for nothing. `response_time` serves for Expires without Date.
+    `default_s`, `negative_s` and `heuristic` are as for `freshness.lifetime`; without `honour_request` the client's
+    no-store, which is advisory (5.2.1), counts for nothing. `response_time` serves for Expires without Date.
     """
     if status in {206, 304}:
         return _refused(NoStoreReason.PARTIAL if status == 206 else NoStoreReason.STATUS)
@@ -72,7 +73,11 @@ def storability(
     if reason is None and refuse_set_cookie and "set-cookie" in response:
         reason = NoStoreReason.SET_COOKIE
     if reason is None:
-        reason = _useless(status, response, control, default_s, heuristic=heuristic, response_time=response_time)
+        at = response_time if response_time is not None else parse_http_date(response.get("date") or "") or 0.0
+        fresh = freshness.lifetime(
+            status, response, at, default_s=default_s, negative_s=negative_s, heuristic=heuristic, control=control
+        )
+        reason = _useless(status, response, control, fresh)
     return STORABLE if reason is None else _refused(reason)
 
 
@@ -108,7 +113,9 @@ def partial_storable(
         elif require_strong and strongest(response).strong_for_range(response.get("date")) is None:
             reason = NoStoreReason.NO_STRONG_VALIDATOR
     if reason is None:
-        reason = _useless(status, response, control, default_s, heuristic=heuristic, response_time=response_time)
+        at = response_time if response_time is not None else parse_http_date(response.get("date") or "") or 0.0
+        fresh = freshness.lifetime(status, response, at, default_s=default_s, heuristic=heuristic, control=control)
+        reason = _useless(status, response, control, fresh)
     return STORABLE if reason is None else _refused(reason)
 
 
@@ -162,24 +169,17 @@ def _shared_by_leave(directives: Directives) -> bool:
 
 
 def _useless(
-    status: int,
-    response: Fields,
-    control: EffectiveControl,
-    default_s: float | None,
-    *,
-    heuristic: bool,
-    response_time: float | None,
+    status: int, response: Fields, control: EffectiveControl, lifetime: freshness.Lifetime
 ) -> NoStoreReason | None:
     """Why a response that may be stored could never answer anything, if so."""
     directives = control.directives
-    at = response_time if response_time is not None else parse_http_date(response.get("date") or "") or 0.0
-    lifetime = freshness.lifetime(status, response, at, default_s=default_s, heuristic=heuristic, control=control)
+    is_granted = lifetime.is_explicit or lifetime.source is freshness.LifetimeSource.NEGATIVE
     # A status that may not be given a lifetime needs one from the origin (RFC 9111, 3, last condition).
-    if not lifetime.is_explicit and status not in HEURISTIC and not directives.grants("public"):
+    if not is_granted and status not in HEURISTIC and not directives.grants("public"):
         return NoStoreReason.NO_FRESHNESS
     if strongest(response):
         return None
-    if not lifetime.is_explicit and lifetime.seconds <= 0:
+    if not is_granted and lifetime.seconds <= 0:
         return NoStoreReason.NO_FRESHNESS_NO_VALIDATOR
     stale_s = max(freshness.stale_while_revalidate_s(control), freshness.stale_if_error_s(control))
     if directives.unlimited("no-cache") or lifetime.seconds + stale_s <= 0:

@@ -17,6 +17,7 @@ class VaryStar(Enum):
 STAR: Final = VaryStar.STAR
 
 _TCHARS = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")  # RFC 9110, 12.4.2
 _ZERO = re.compile(r"0(?:\.0{0,3})?")
 _ALIASES = {"x-gzip": "gzip", "x-compress": "compress"}  # RFC 9110, 8.4.1
 
@@ -58,6 +59,30 @@ def accept_encoding(value: str) -> str:
     return ", ".join((*sorted(wanted), *(f"{coding};q=0" for coding in sorted(refused))))
 
 
+def accept_language(value: str) -> str:
+    """The languages a client takes, lower-case (RFC 9110, 12.5.4), by falling weight and then by name.
+
+    Among equal weights order is not said to mean anything; the weights stay, since an origin may choose by them.
+    """
+    ranges: list[tuple[float, str]] = []
+    for member in list_members(value.lower()):
+        tag, _, rest = member.partition(";")
+        weight = _weight(rest)
+        if weight is None:
+            return _spaced(value.lower())
+        ranges.append((-weight, tag.strip(" \t")))
+    return ", ".join(f"{tag};q={-weight:g}" if weight != -1 else tag for weight, tag in sorted(ranges))
+
+
+def _weight(parameters: str) -> float | None:
+    """A range's weight, 1 where none is given; None for what is not one."""
+    if not parameters.strip(" \t"):
+        return 1.0
+    name, _, value = parameters.partition("=")
+    value = value.strip(" \t")
+    return float(value) if name.strip(" \t") == "q" and _QVALUE.fullmatch(value) else None
+
+
 def _is_zero(parameter: str) -> bool:
     name, _, value = parameter.partition("=")
     return name.rstrip(" \t") == "q" and _ZERO.fullmatch(value.strip(" \t")) is not None
@@ -70,7 +95,7 @@ def _normalised(name: str, request: Fields) -> str | None:
     if name == "accept-encoding":
         value = accept_encoding(value)
     elif name == "accept-language":
-        value = _spaced(value.lower())  # tags are case-insensitive (RFC 9110, 12.5.4); their order may be a preference
+        value = accept_language(value)
     else:
         value = _spaced(value)
     return value.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D")

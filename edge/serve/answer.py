@@ -7,14 +7,21 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge.errors import MethodNotAllowed, RequestError, UnknownMethod
+from edge.fill.reuse import verdict
+from edge.http.conditions import not_modified_fields
+from edge.http.cors import CorsPolicy, is_preflight
 from edge.http.dates import http_date
-from edge.http.head import Block
+from edge.http.directives import NO_DIRECTIVES
+from edge.http.fields import Fields
+from edge.http.freshness import Reuse, ReuseReason
+from edge.http.head import NO_ALIASES, Block
 from edge.http.ranges import content_range, multipart_layout, unsatisfied_range
+from edge.routing import Route
 from edge.serve import stored
-from edge.serve.heads import CHUNKED, VIA, age_lines, field_lines, status_line
+from edge.serve.heads import CHUNKED, NOT_OF_A_PART, VIA, age_lines, field_lines, response_lines, status_line
 from edge.serve.objects import FlightView, OpenObject
 from edge.serve.plan import Plan, response_plan
-from edge.serve.router import Route
+from edge.store.record import Record
 from edge.terms import Outcome, Source
 
 if TYPE_CHECKING:
@@ -24,18 +31,10 @@ Work = Callable[[], None]
 
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 _KNOWN = _SAFE | {b"POST", b"PUT", b"PATCH", b"DELETE", b"TRACE"}
+_FROM_STORE = frozenset((Outcome.HIT, Outcome.REVALIDATED, Outcome.STALE))
 ALLOW = "GET, HEAD, OPTIONS"
-_NOT_MODIFIED_FIELDS = frozenset(
-    ("cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary")
-)
-_FORWARDED = {
-    Outcome.MISS: "fwd=uri-miss; stored",
-    Outcome.PARTIAL: "fwd=partial; stored",
-    Outcome.REVALIDATED: "fwd=stale; fwd-status=304",
-    Outcome.STALE: "hit; ttl=TTL",
-    Outcome.BYPASS: "fwd=uri-miss",
-    Outcome.ERROR: "fwd=uri-miss",
-}
+_ALIASES_MAX = 1024
+"""Targets that a block remembers for itself."""
 
 
 def answer(connection: Connection, block: Block) -> None:
@@ -49,41 +48,86 @@ def answer(connection: Connection, block: Block) -> None:
     connection.resumptions = 0
     delivery = connection.delivery
     delivery.outcome, delivery.source, delivery.status = Outcome.ERROR, Source.EDGE, 0
+    delivery.fate, delivery.also = None, ()
     if not minor and block.body_length == -1:
         raise RequestError("a transfer coding in HTTP/1.0")
     route = worker.router.route(block.host, required=minor)
-    block.route = route
-    if (block.is_plain or block.is_from_zero) and not block.closes:
-        block.aliases = route.aliases
+    if block.route is not route:
+        block.route = route
+        block.aliases = route.aliases if _may_alias(block, route) else NO_ALIASES
     if connection.method not in _KNOWN and not (route.any_method and connection.method != b"CONNECT"):
         raise UnknownMethod(connection.method.decode("latin-1"))
     if connection.method not in _SAFE and not route.any_method:
         raise MethodNotAllowed(connection.method.decode("latin-1"))
+    if route.cors is not None and is_preflight(connection.method, block.fields):
+        _answer_preflight(connection, route.cors)
+        return
     connection.resource = resource = route.resource(connection.target)
     if connection.method not in (b"GET", b"HEAD") or block.body_length is not None:
         worker.misses.pass_on(connection, route, resource)
         return
     opened = worker.hot.get(resource.key)
-    if opened is not None and opened.fresh_until > worker.now:
-        _alias(connection, route, opened)
-        deliver(connection, opened, None, Outcome.HIT)
+    outcome = None if opened is None else usable(connection, route, opened.record)
+    if opened is not None and outcome is not None:
+        deliver_hot(connection, opened, outcome)
     else:
         stored.look_up(connection, route, resource)
 
 
+def _may_alias(block: Block, route: Route) -> bool:
+    if route.cors is not None and not route.cors.is_constant and "origin" in block.fields:
+        return False  # the head depends on who asks
+    return (block.is_plain or block.is_from_zero) and not block.closes
+
+
+def usable(connection: Connection, route: Route, record: Record) -> Outcome | None:
+    """How a stored object may answer without the manager, as far as freshness goes; None: it may not."""
+    directives = connection.block.directives
+    now = connection.worker.now
+    if directives is NO_DIRECTIVES:
+        return Outcome.HIT if record.fresh_until > now else None
+    found = verdict(record, directives, route.site, now)
+    if found.reuse is Reuse.FRESH:
+        return Outcome.HIT
+    return Outcome.STALE if found.reason is ReuseReason.MAX_STALE else None
+
+
 def _alias(connection: Connection, route: Route, opened: OpenObject) -> None:
-    if len(route.aliases) >= 2 * connection.worker.config.limits.open_objects:
-        route.aliases.clear()
-    if opened.is_plain and opened.size:
-        connection.worker.hot.keep_small(opened)
-        route.aliases[connection.target] = opened
+    """Let the hot path find it next time."""
+    worker, block = connection.worker, connection.block
+    if not opened.is_plain or not opened.size:
+        return
+    worker.hot.keep_small(opened)
+    if block.aliases is NO_ALIASES:
+        return
+    if opened.record.primary and block.aliases is route.aliases:
+        # which variant it is depends on the fields: from now on the block remembers for itself
+        block.aliases = {}
+    bound = 2 * worker.config.limits.open_objects if block.aliases is route.aliases else _ALIASES_MAX
+    if len(block.aliases) >= bound:
+        block.aliases.clear()
+    block.aliases[connection.target] = opened
 
 
 def deliver_hot(connection: Connection, opened: OpenObject, outcome: Outcome) -> None:
     """A whole object was opened for us and is kept open."""
-    if isinstance(connection.block.route, Route):
+    if isinstance(connection.block.route, Route) and outcome is Outcome.HIT:
         _alias(connection, connection.block.route, opened)
     deliver(connection, opened, None, outcome)
+
+
+def _answer_preflight(connection: Connection, cors: CorsPolicy) -> None:
+    delivery = connection.delivery
+    delivery.outcome, delivery.status = Outcome.HIT, 204
+    head = (
+        status_line(204)
+        + f"Date: {http_date(connection.worker.now)}\r\n".encode()
+        + VIA
+        + cors.preflight_lines(connection.block.fields)
+        + connection.connection_line()
+        + b"\r\n"
+    )
+    delivery.send_bytes(head, connection.delivered)
 
 
 def deliver(connection: Connection, opened: OpenObject, view: FlightView | None, outcome: Outcome) -> None:
@@ -92,7 +136,7 @@ def deliver(connection: Connection, opened: OpenObject, view: FlightView | None,
     opened.hits += 1
     delivery = connection.delivery
     delivery.outcome = outcome
-    delivery.source = opened.source if outcome is Outcome.HIT or outcome is Outcome.REVALIDATED else Source.ORIGIN
+    delivery.source = opened.source if outcome in _FROM_STORE else Source.ORIGIN
     size = view.size if view is not None else opened.size
     method = connection.method.decode("ascii")
     plan = response_plan(method, connection.block, opened.record, size)
@@ -110,7 +154,7 @@ def deliver(connection: Connection, opened: OpenObject, view: FlightView | None,
         boundary = f"edge-{os.urandom(12).hex()}"
         layout = multipart_layout(plan.parts, size, opened.record.field("content-type"), boundary)
     length = layout.length if layout is not None else plan.end - plan.start
-    head = _head(connection, opened, plan, size, length, outcome, boundary)
+    head = _head(connection, opened, plan, size, length, boundary)
     if connection.method == b"HEAD" or plan.status in (304, 412) or (plan.end == plan.start and size >= 0):
         delivery.send_file(head, opened, view, 0, 0)
     elif size < 0 and view is not None:
@@ -130,29 +174,25 @@ def _deliver_unknown(connection: Connection, head: bytes, opened: OpenObject, vi
         connection.worker.misses.await_landing(connection, view)
 
 
-def _head(
-    connection: Connection,
-    opened: OpenObject,
-    plan: Plan,
-    size: int,
-    length: int,
-    outcome: Outcome,
-    boundary: str,
-) -> bytes:
-    record = opened.record
+def _head(connection: Connection, opened: OpenObject, plan: Plan, size: int, length: int, boundary: str) -> bytes:
+    record, delivery = opened.record, connection.delivery
     now = connection.worker.now
-    detail = f"hit; ttl=TTL; detail={opened.source}" if outcome is Outcome.HIT else _FORWARDED[outcome]
+    route = connection.block.route
+    cors = route.cors if isinstance(route, Route) else None
     parts = [status_line(plan.status)]
     if plan.status == 304:
-        parts.append(field_lines(pair for pair in record.fields if pair[0].lower() in _NOT_MODIFIED_FIELDS) + VIA)
+        parts.append(response_lines(not_modified_fields(Fields(record.fields)), cors))
     elif plan.status in (412, 416):
-        parts.append(f"Date: {http_date(now)}\r\n".encode() + VIA)
+        parts.append(response_lines((("Date", http_date(now)),), cors))
     elif boundary:
-        parts.append(field_lines(pair for pair in record.fields if pair[0].lower() != "content-type") + VIA)
+        parts.append(response_lines(record.fields, cors, ("content-type", *NOT_OF_A_PART)))
         parts.append(f"Content-Type: multipart/byteranges; boundary={boundary}\r\n".encode())
     else:
-        parts.append(opened.lines)
-    parts.append(age_lines(record, now, detail))
+        parts.append(opened.lines if plan.status == record.status else opened.part_lines)
+    if cors is not None and not cors.is_constant:
+        parts.append(cors.own_lines(connection.block.fields.get("origin")))
+    parts.append(field_lines(delivery.also))
+    parts.append(age_lines(record, now, opened.source, delivery.fate))
     if plan.status == 416:
         parts.append(f"Content-Range: {unsatisfied_range(size)}\r\n".encode())
     if plan.status == 206 and not boundary:

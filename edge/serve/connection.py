@@ -22,11 +22,11 @@ from edge.errors import EdgeError, MethodNotAllowed, RequestError
 from edge.http.head import REQUEST_LINE, Block, check_line, check_sizes
 from edge.limits import PIPELINE_MAX_BYTES, SEND_TURN_BYTES
 from edge.metrics import CLIENTS_LEFT
+from edge.routing import Resource
 from edge.serve.answer import ALLOW, answer
 from edge.serve.delivery import Delivery
 from edge.serve.heads import CLOSE, KEEP, error_response
 from edge.serve.objects import OpenObject
-from edge.serve.router import Resource
 from edge.terms import Outcome, Reason, Source
 
 if TYPE_CHECKING:

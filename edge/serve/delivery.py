@@ -14,6 +14,7 @@ from socket import MSG_MORE
 from typing import TYPE_CHECKING
 
 from edge.errors import DiskError
+from edge.fill.messages import Fate, Pair
 from edge.http.ranges import MultipartLayout
 from edge.limits import SEND_TURN_BYTES
 from edge.metrics import READ_AHEADS
@@ -36,9 +37,11 @@ class Delivery:
         "_sent_before",
         "_tail",
         "_warm_until",
+        "also",
         "chunked",
         "connection",
         "end",
+        "fate",
         "first_byte_s",
         "generation",
         "is_busy",
@@ -56,6 +59,10 @@ class Delivery:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.fate: Fate | None = None
+        """Why the manager was asked, and what came of it; None: it was not."""
+        self.also: tuple[Pair, ...] = ()
+        """Fields for this response alone."""
         self.is_busy = False
         """A response is under way, or being prepared."""
         self.is_waiting = False

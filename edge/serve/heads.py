@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from edge.errors import EdgeError
+from edge.fill.messages import Fate
+from edge.http.cachestatus import CacheStatus
+from edge.http.cors import PREFIX as CORS_PREFIX
+from edge.http.cors import CorsPolicy
 from edge.http.dates import http_date
 from edge.http.statuses import REASONS
 from edge.store.record import Record
+from edge.terms import Source
 
+CACHE = "edge"
+"""This cache's name in Cache-Status and Via."""
 VIA = b"Via: 1.1 edge\r\n"
 CLOSE = b"Connection: close\r\n"
 KEEP = b"Connection: keep-alive\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+NOT_OF_A_PART = ("content-digest", "content-md5", "content-range")
+"""Fields of a 200 that would be wrong on a part of it: digests of the content (RFC 9530, 2), and what means nothing on a
+200 but something on a 206 (RFC 9110, 14.4).
+"""
 
 STATUS_LINES = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in REASONS.items()}
 
@@ -26,19 +38,40 @@ def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
 
 
-def stored_lines(record: Record) -> bytes:
-    """The fields of a stored response, as every response from it carries them."""
-    return field_lines(record.fields) + VIA
+def response_lines(fields: Iterable[tuple[str, str]], cors: CorsPolicy | None, without: Container[str] = ()) -> bytes:
+    """An origin's fields as every response carries them; where CORS is ours, the origin's word on it is not."""
+    kept = [pair for pair in fields if pair[0].lower() not in without]
+    if cors is None:
+        return field_lines(kept) + VIA
+    return field_lines(pair for pair in kept if not pair[0].lower().startswith(CORS_PREFIX)) + VIA + cors.shared_lines
 
 
-def age_lines(record: Record, now: float, status: str) -> bytes:
-    """Age (RFC 9111, 5.1) and Cache-Status (RFC 9211); `status` is what follows the cache's name."""
-    age_s = int(max(0.0, now - record.response_time) + record.initial_age_s)
-    ttl_s = int(record.fresh_until - now)
-    return f"Age: {age_s}\r\nCache-Status: edge; {status.replace('TTL', str(ttl_s))}\r\n".encode()
+def age_lines(record: Record, now: float, source: Source, fate: Fate | None) -> bytes:
+    """Age (RFC 9111, 5.1), to the nearest second, and Cache-Status (RFC 9211)."""
+    age_s = max(0.0, now - record.response_time) + record.initial_age_s
+    ttl_s = int(record.lifetime_s - age_s)
+    if fate is None:
+        status = CacheStatus(hit=True, ttl_s=ttl_s, detail=source.value)
+    else:
+        status = CacheStatus(
+            fwd=fate.forward,
+            fwd_status=fate.status or None,
+            ttl_s=ttl_s,
+            stored=fate.stored,
+            collapsed=fate.collapsed or None,
+        )
+    return f"Age: {int(age_s + 0.5)}\r\nCache-Status: {status.render(CACHE)}\r\n".encode()
 
 
-def error_response(error: EdgeError, now: float, *, close: bool, allow: str = "", head_only: bool = False) -> bytes:
+def passed_line(fate: Fate) -> bytes:
+    """Cache-Status of an answer that was passed on and not stored."""
+    status = CacheStatus(fwd=fate.forward, fwd_status=fate.status or None, collapsed=fate.collapsed or None)
+    return f"Cache-Status: {status.render(CACHE)}\r\n".encode()
+
+
+def error_response(
+    error: EdgeError, now: float, *, close: bool, allow: str = "", head_only: bool = False, also: bytes = b""
+) -> bytes:
     """A short answer of our own. It tells the reason's name and nothing of the cause."""
     body = f"{error.status} {error.reason}\n".encode()
     head = (
@@ -46,6 +79,7 @@ def error_response(error: EdgeError, now: float, *, close: bool, allow: str = ""
         + f"Date: {http_date(now)}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n".encode()
         + b"Cache-Control: no-store\r\n"
         + VIA
+        + also
         + (f"Allow: {allow}\r\n".encode() if allow else b"")
         + (f"Retry-After: {_RETRY_AFTER_S}\r\n".encode() if error.status == 503 else b"")
         + (CLOSE if close else b"")

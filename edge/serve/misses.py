@@ -12,29 +12,30 @@ from edge.fill.messages import (
     Arrived,
     Failed,
     FromManager,
+    Hinted,
     Hot,
     Identity,
     Landed,
     Leave,
     Lost,
     Opened,
-    Pair,
     Passed,
     Passing,
     Uploaded,
     Want,
 )
-from edge.http.fields import Fields, end_to_end
+from edge.http.fields import Fields
 from edge.http.validators import strongest
+from edge.routing import Resource, Route
 from edge.serve import answer
 from edge.serve.following import RemoteError, lacking, land, wake
+from edge.serve.heads import field_lines, status_line
 from edge.serve.objects import FlightView, OpenObject
 from edge.serve.plan import span_of, wanted_range
 from edge.serve.relay import Relay
-from edge.serve.router import Resource, Route
 from edge.serve.stored import with_refusal
 from edge.serve.upload import Upload
-from edge.terms import Outcome, Reason, TierName
+from edge.terms import Reason, TierName
 
 if TYPE_CHECKING:
     from edge.serve.connection import Connection
@@ -103,7 +104,6 @@ class Misses:
         if len(self._pending) >= _PENDING_MAX:
             raise Overloaded("too many requests wait for the manager")
         number = next(self._ids)
-        fields: tuple[Pair, ...] = end_to_end(connection.block.fields).pairs
         want = Want(
             number,
             resource.key,
@@ -112,7 +112,7 @@ class Misses:
             connection.method.decode("latin-1"),
             connection.block.host or "",
             resource.target,
-            fields,
+            connection.block.end_to_end.pairs,
             shared,
             start,
             end,
@@ -279,8 +279,31 @@ class Misses:
                 relay = self._relays.get(message.id)
                 if relay is not None:
                     relay.finished(message.reason)
+            case Hinted():
+                self._hinted(message)
             case Failed():
                 self._fail(message.id, RemoteError(message.status, message.reason))
+
+    def _hinted(self, message: Hinted) -> None:
+        connection, _ = self._pending.get(message.id, (None, None))
+        # a client of HTTP/1.0 knows of no informational responses (RFC 9110, 15.2)
+        if (
+            connection is None
+            or connection.minor == b"0"
+            or connection.delivery.out
+            or connection.delivery.first_byte_s
+        ):
+            return
+        data = status_line(message.status) + field_lines(message.fields) + b"\r\n"
+        try:
+            sent = connection.send(data, 0)
+        except BlockingIOError:
+            return  # nobody is owed a hint
+        except OSError:
+            connection.client_left()
+            return
+        if sent < len(data):
+            connection.break_off(Reason.CLIENT_TOO_SLOW)
 
     def _opened(self, message: Opened, fd: int) -> None:
         connection, want = self._pending.pop(message.id, (None, None))
@@ -289,13 +312,15 @@ class Misses:
             return
         connection.delivery.is_waiting = False
         record = message.record
+        connection.delivery.fate, connection.delivery.also = message.fate, message.also
         view = self._views.get(message.flight)
         if view is not None:
             os.close(fd)
             opened = view.object
         else:
             disk = self._worker.store.place(record)
-            opened = OpenObject(want.key, record, fd, TierName(message.tier), disk)
+            cors = connection.block.route.cors if isinstance(connection.block.route, Route) else None
+            opened = OpenObject(message.key, record, fd, TierName(message.tier), disk, cors)
             if message.flight:
                 view = self._views[message.flight] = FlightView(message.flight, opened)
         if view is None:
@@ -312,9 +337,9 @@ class Misses:
             assert isinstance(route, Route)
             assert connection.resource is not None
             self._ask(connection, route, connection.resource, start=plan.start, end=plan.end, shared=True)
-        elif view is None and record.complete and message.outcome is Outcome.HIT:
+        elif view is None and record.complete:
             self._worker.hot.put(opened)
-            with_refusal(connection, lambda: answer.deliver_hot(connection, opened, Outcome.HIT))
+            with_refusal(connection, lambda: answer.deliver_hot(connection, opened, message.outcome))
             return
         else:
             with_refusal(connection, lambda: answer.deliver(connection, opened, view, message.outcome))

@@ -9,8 +9,9 @@ from socket import MSG_MORE
 from typing import TYPE_CHECKING
 
 from edge.errors import DiskError
+from edge.http.cors import CorsPolicy
 from edge.limits import SMALL_BYTES, SMALL_BYTES_IN_ALL
-from edge.serve.heads import age_lines, status_line, stored_lines
+from edge.serve.heads import NOT_OF_A_PART, age_lines, response_lines, status_line
 from edge.store.disk import Disk
 from edge.store.reader import StoreReader
 from edge.store.record import Record
@@ -44,6 +45,7 @@ class OpenObject:
         "is_plain",
         "key",
         "lines",
+        "part_lines",
         "record",
         "resident_until_s",
         "send_flags",
@@ -55,7 +57,9 @@ class OpenObject:
         "word",
     )
 
-    def __init__(self, key: bytes, record: Record, fd: int, tier: TierName, disk: Disk | None) -> None:
+    def __init__(
+        self, key: bytes, record: Record, fd: int, tier: TierName, disk: Disk | None, cors: CorsPolicy | None = None
+    ) -> None:
         self.key = key
         self.record = record
         self.fd = fd
@@ -69,7 +73,9 @@ class OpenObject:
         self.fresh_until = record.fresh_until
         self.status = record.status
         self.is_plain = record.status == 200
-        self.lines = stored_lines(record)
+        self.lines = self.part_lines = response_lines(record.fields, cors)
+        if any(record.field(name) is not None for name in NOT_OF_A_PART):
+            self.part_lines = response_lines(record.fields, cors, NOT_OF_A_PART)
         self.resident_until_s = 0.0
         """Until when the whole of it was seen in the page cache recently enough."""
         self.hits = 0
@@ -91,7 +97,7 @@ class OpenObject:
             self._response = b"%b%b%bContent-Length: %d\r\nAccept-Ranges: bytes\r\n\r\n%b" % (
                 status_line(self.status),
                 self.lines,
-                age_lines(self.record, now, f"hit; ttl=TTL; detail={self.source}"),
+                age_lines(self.record, now, self.source, None),
                 self.size,
                 self.body or b"",
             )
@@ -106,8 +112,8 @@ class OpenObject:
                 b"%b%b%bContent-Range: bytes 0-%d/%d\r\nContent-Length: %d\r\nAccept-Ranges: bytes\r\n\r\n%b"
                 % (
                     status_line(206),
-                    self.lines,
-                    age_lines(self.record, now, f"hit; ttl=TTL; detail={self.source}"),
+                    self.part_lines,
+                    age_lines(self.record, now, self.source, None),
                     self.size - 1,
                     self.size,
                     self.size,

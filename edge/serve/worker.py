@@ -22,13 +22,13 @@ from edge.metrics import (
     TRANSFERS,
     Page,
 )
+from edge.routing import Router
 from edge.serve.accesslog import AccessLog
 from edge.serve.certificates import Certificates
 from edge.serve.connection import Connection
 from edge.serve.linger import Lingering
 from edge.serve.misses import Misses
 from edge.serve.objects import HotTable
-from edge.serve.router import Router
 from edge.serve.secure import SecureConnection
 from edge.store.layout import Layout
 from edge.store.reader import StoreReader

@@ -33,9 +33,26 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The corrected initial age at `response_time`, RFC 9111 section 4.2.3."""
     lifetime_s: float
     request_time: float
+    primary: bytes = b""
+    """For a variant: the key of its resource, under which the marker is."""
+    variants: tuple[bytes, ...] = ()
+    """For a marker: the keys of the variants."""
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether this stands for a resource with variants: `fields` says by which request fields they differ."""
+        return self.status == 0
+
+    @property
+    def selecting(self) -> tuple[str, ...]:
+        """For a marker: the request fields that select a variant, lower-case, sorted."""
+        return tuple(name for name, _ in self.fields)
 
     @property
     def fresh_until(self) -> float:
+        """Unix time; 0 for what was stale on arrival: a worker's clock may be late by a moment."""
+        if self.lifetime_s <= self.initial_age_s:
+            return 0.0
         return self.response_time - self.initial_age_s + self.lifetime_s
 
     @property

@@ -19,6 +19,7 @@ from edge.config import Config
 from edge.errors import DiskError, StoreFull
 from edge.logs import get_logger
 from edge.metrics import EVICTIONS, INDEX_COMMITS, Page
+from edge.store import variants
 from edge.store.disk import Disk
 from edge.store.index import Index
 from edge.store.layout import Layout, open_disks
@@ -73,7 +74,9 @@ class Store:
     def lookup(self, key: bytes) -> Record | None:
         """What is stored under the key, its slot made to agree. The file may still turn out to be gone."""
         record = self.index.get(key)
-        if record is None or (record.home not in self.disks and record.copy not in self.disks):
+        if record is None:
+            return None
+        if not record.is_marker and record.home not in self.disks and record.copy not in self.disks:
             return None
         if self.slots.stamp(record.slot) != record.stamp:
             if self._is_taken(record.slot, key):
@@ -286,6 +289,7 @@ class Store:
         self.index.delete(key)
         for number in _places(record):
             self._leave(key, record, number, self.charge(record))
+        variants.dropped(self, key, record)
 
     def discard(self, key: bytes, record: Record) -> None:
         """Undo create() of an object that was never published."""

@@ -158,7 +158,10 @@ class ObjectWriter:
         self.publish(record)
 
     def publish(self, record: Record) -> None:
-        """Tell the index how the object stands."""
+        """Tell the index how the object stands, unless it was told to forget it."""
+        if self._is_dropped:
+            self.record = record
+            return
         before = self._published or self.record
         spent = min(self._reserved, max(0, self._store.charge(record) - self._store.charge(before)))
         self._reserved -= spent
@@ -167,7 +170,9 @@ class ObjectWriter:
         self.record = self._published = record
 
     def drop(self) -> None:
-        """Forget the object: what was fetched of it cannot be completed."""
+        """Forget the object; whoever has the file open may go on reading, and we writing."""
+        if self._is_dropped:
+            return
         if self._published is None:
             self._store.discard(self._key, self.record)
         elif self._store.index.get(self._key) == self._published:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import pytest
 
+from edge.config import Site
+from edge.config.model import Cors
 from edge.fill.asking import (
+    NO_RULES,
     Answer,
     Asked,
     Meaning,
     first_ask,
     interpret,
     lower_ask,
+    selecting_names,
     shared_fields,
-    varies_only_by_coding,
     wanted_span,
 )
 from edge.fill.messages import Want
+from edge.fill.rules import Rules
 from edge.http.fields import Fields
 
 SLICE = 1 << 20
 WHOLE = Asked(0, None)
+SITE = Site(name="s", origins=("http://o.test",))
 PLAIN = (("ETag", '"e"'), ("Cache-Control", "max-age=60"))
 
 
@@ -32,10 +37,10 @@ def meaning(
     status: int,
     *fields: tuple[str, str],
     request: tuple[tuple[str, str], ...] = (),
-    default_s: float | None = None,
+    rules: Rules = NO_RULES,
     revalidating: bool = False,
 ) -> Answer:
-    return interpret(asked, status, Fields(request), Fields(fields), default_s, revalidating=revalidating)
+    return interpret(asked, status, Fields(request), Fields(fields), rules, revalidating=revalidating)
 
 
 class TestAsked:
@@ -103,7 +108,14 @@ class TestSharedFields:
             ("X-Hop", "1"),
             ("Authorization", "a"),
         ]
-        assert shared_fields(tuple(sent)) == [("User-Agent", "player"), ("Authorization", "a")]
+        assert shared_fields(tuple(sent), SITE) == [("User-Agent", "player"), ("Authorization", "a")]
+
+    def test_nor_which_web_site_asks_where_that_is_answered_here(self) -> None:
+        site = SITE.model_copy(update={"cors": Cors()})
+        assert shared_fields((("Origin", "https://a"), ("X", "1")), SITE) == [("Origin", "https://a"), ("X", "1")]
+        assert shared_fields((("Origin", "https://a"), ("X", "1")), site) == [("X", "1")]
+        varied = Fields([("Vary", "Origin, Accept-Encoding, Range, X")])
+        assert (selecting_names(varied, SITE), selecting_names(varied, site)) == (("origin", "x"), ("x",))
 
 
 class TestWholeAnswers:
@@ -124,8 +136,6 @@ class TestWholeAnswers:
         [
             ([("Cache-Control", "no-store")], "no_store"),
             ([("Cache-Control", "private")], "private"),
-            ([("Cache-Control", "max-age=60"), ("Set-Cookie", "a=b")], "set_cookie"),
-            ([("Cache-Control", "max-age=60"), ("Vary", "Cookie")], "vary"),
             ([("Cache-Control", "max-age=60"), ("Vary", "*")], "vary_star"),
             ([], "no_freshness_no_validator"),
         ],
@@ -133,6 +143,22 @@ class TestWholeAnswers:
     def test_is_passed_on(self, fields: list[tuple[str, str]], why: str) -> None:
         answer = meaning(WHOLE, 200, *fields, ("Content-Length", "5"))
         assert (answer.meaning, answer.why, answer.is_personal) == (Meaning.PASS, why, False)
+
+    def test_a_cookie_is_stored_or_passed_on_as_the_operator_says(self) -> None:
+        fields = (("Cache-Control", "max-age=60"), ("Set-Cookie", "a=b"), ("Content-Length", "5"))
+        assert meaning(WHOLE, 200, *fields).meaning is Meaning.STORE
+        assert meaning(WHOLE, 200, *fields, rules=Rules(refuse_set_cookie=True)).why == "set_cookie"
+
+    def test_without_a_body_needs_no_length(self) -> None:
+        assert meaning(WHOLE, 204, *PLAIN) == Answer(Meaning.STORE, 0, 0, 0, 204)
+
+    @pytest.mark.parametrize("status", [404, 410, 500, 503])
+    def test_errors_are_stored_where_the_operator_says_for_how_long(self, status: int) -> None:
+        plain = ("Content-Length", "5")
+        assert meaning(WHOLE, status, plain).meaning is Meaning.PASS
+        assert meaning(WHOLE, status, plain, rules=Rules(negative_s=2.0)).meaning is Meaning.STORE
+        refused = ("Cache-Control", "no-store")
+        assert meaning(WHOLE, status, plain, refused, rules=Rules(negative_s=2.0)).meaning is Meaning.PASS
 
     def test_without_an_end_of_its_own_is_passed_on(self) -> None:
         assert meaning(WHOLE, 200, *PLAIN).meaning is Meaning.PASS
@@ -142,7 +168,7 @@ class TestWholeAnswers:
         assert (answer.meaning, answer.is_personal) == (Meaning.PASS, True)
 
     def test_default_freshness_makes_it_storable(self) -> None:
-        answer = meaning(WHOLE, 200, ("Content-Length", "5"), default_s=60)
+        answer = meaning(WHOLE, 200, ("Content-Length", "5"), rules=Rules(default_s=60))
         assert answer.meaning is Meaning.STORE
 
     def test_304(self) -> None:
@@ -193,15 +219,14 @@ class TestParts:
             [("Content-Range", "bytes 0-99/*"), *PLAIN],
             [("Content-Range", "bytes 0-99/1000"), ("ETag", 'W/"e"'), ("Cache-Control", "max-age=60")],
             [("Content-Range", "bytes 0-99/1000"), ("ETag", '"e"'), ("Cache-Control", "no-store")],
-            [("Content-Range", "bytes 0-99/1000"), *PLAIN, ("Vary", "Cookie")],
+            [("Content-Range", "bytes 0-99/1000"), *PLAIN, ("Vary", "*")],
         ],
     )
     def test_a_part_that_cannot_be_kept(self, fields: list[tuple[str, str]]) -> None:
         assert meaning(Asked(0, 100), 206, *fields).meaning is Meaning.NO_RANGES
 
 
-def test_varies_only_by_coding() -> None:
-    assert varies_only_by_coding(Fields())
-    assert varies_only_by_coding(Fields([("Vary", "accept-encoding")]))
-    assert not varies_only_by_coding(Fields([("Vary", "Accept-Encoding, Origin")]))
-    assert not varies_only_by_coding(Fields([("Vary", "*")]))
+def test_what_a_fill_does_not_pass_on_selects_nothing() -> None:
+    assert selecting_names(Fields(), SITE) == ()
+    assert selecting_names(Fields([("Vary", "accept-encoding")]), SITE) == ()
+    assert selecting_names(Fields([("Vary", "Accept-Encoding, Origin"), ("Vary", "A")]), SITE) == ("a", "origin")

@@ -11,11 +11,13 @@ from edge.fill.follower import same_object
 from edge.fill.messages import Identity, Want
 from edge.fill.origin import OriginResponse
 from edge.fill.records import contradicts, draft_record, freshened_record, usable_lifetime_s
+from edge.fill.rules import Rules
 from edge.http.dates import http_date
 from edge.http.fields import Fields
 from edge.store.record import Record
 
 NOW = 1_800_000_000.0
+RULES = Rules()
 DATED = ("Date", http_date(NOW))
 TAGGED = ("ETag", '"e"')
 
@@ -34,7 +36,7 @@ def response(*fields: tuple[str, str], status: int = 200, took_s: float = 0.0) -
 
 
 def record(*fields: tuple[str, str], size: int = 100, default_s: float | None = None) -> Record:
-    return draft_record(Answer(Meaning.STORE, 0, size, size), response(*fields), default_s, 1 << 20)
+    return draft_record(Answer(Meaning.STORE, 0, size, size), response(*fields), Rules(default_s), 1 << 20)
 
 
 class TestDraft:
@@ -51,7 +53,7 @@ class TestDraft:
         assert record(DATED, size=0).complete
 
     def test_the_time_the_request_took_counts_as_age(self) -> None:
-        made = draft_record(Answer(Meaning.STORE, 0, 1, 1), response(DATED, ("Age", "1"), took_s=3.0), None, 1 << 20)
+        made = draft_record(Answer(Meaning.STORE, 0, 1, 1), response(DATED, ("Age", "1"), took_s=3.0), RULES, 1 << 20)
         assert made.initial_age_s == 4.0
 
     def test_what_is_not_fresh_on_arrival_is_not_for_a_moment(self) -> None:
@@ -73,22 +75,25 @@ class TestLifetime:
         ],
     )
     def test_usable(self, fields: list[tuple[str, str]], default_s: float | None, expected_s: float) -> None:
-        assert usable_lifetime_s(200, Fields([DATED, *fields]), NOW, default_s) == expected_s
+        assert usable_lifetime_s(200, Fields([DATED, *fields]), NOW, Rules(default_s)) == expected_s
 
 
 class TestAfterA304:
     def test_its_fields_replace_ours_and_it_is_fresh_anew(self) -> None:
         stored = record(DATED, TAGGED, ("Cache-Control", "max-age=0"), ("X-Old", "1"))
         fresh = freshened_record(
-            stored, response(DATED, ("Cache-Control", "max-age=60"), ("Age", "7"), ("Content-Length", "0")), None
+            stored, response(DATED, ("Cache-Control", "max-age=60"), ("Age", "7"), ("Content-Length", "0")), RULES
         )
         assert fresh.fresh_until == NOW + 53
         assert fresh.size == 100
         assert dict(fresh.fields) == dict([TAGGED, ("X-Old", "1"), DATED, ("Cache-Control", "max-age=60")])
 
-    def test_no_cookie_gets_in(self) -> None:
-        fresh = freshened_record(record(DATED, TAGGED), response(DATED, ("Set-Cookie", "viewer=1")), None)
-        assert "Set-Cookie" not in dict(fresh.fields)
+    def test_no_cookie_gets_in_where_cookies_are_passed_on(self) -> None:
+        answer = response(DATED, ("Set-Cookie", "viewer=1"))
+        assert "Set-Cookie" not in dict(
+            freshened_record(record(DATED, TAGGED), answer, Rules(refuse_set_cookie=True)).fields
+        )
+        assert dict(freshened_record(record(DATED, TAGGED), answer, RULES).fields)["Set-Cookie"] == "viewer=1"
 
     @pytest.mark.parametrize(
         ("theirs", "is_contradiction"),

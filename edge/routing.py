@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge.config import Config, Site
 from edge.errors import RequestError, UnknownHost
+from edge.http.cors import CorsPolicy
 from edge.http.key import (
     BadTarget,
     QueryMode,
@@ -35,7 +36,7 @@ class Resource:
 class Route:
     """One host name of one site."""
 
-    __slots__ = ("_key_host", "_rule", "aliases", "any_method", "host", "site")
+    __slots__ = ("_key_host", "_rule", "aliases", "any_method", "cors", "host", "site")
 
     def __init__(self, site: Site, host: str) -> None:
         self.site = site
@@ -45,6 +46,17 @@ class Route:
         self._key_host = host if site.host_header == "client" and host else f"{site.name}.site"
         rule = site.cache_key
         self._rule = QueryRule(QueryMode(rule.query), frozenset(rule.names), rule.sort)
+        cors = site.cors
+        self.cors: CorsPolicy | None = None
+        if cors is not None:
+            self.cors = CorsPolicy(
+                cors.origins,
+                cors.methods,
+                cors.headers,
+                cors.expose,
+                credentials=cors.credentials,
+                max_age_s=cors.max_age,
+            )
         self.aliases: dict[bytes, object] = {}
         """Targets as clients spell them → open objects: the hot path's only look-up."""
 
@@ -60,7 +72,10 @@ class Route:
             asked = None if raw_query is None else normalise_query(raw_query, _EVERYTHING)
         except BadTarget as error:
             raise RequestError(str(error), Reason.BAD_TARGET, close=False) from error
-        return Resource(cache_key(self._key_host, path, query or None), path + (f"?{asked}" if asked else ""))
+        # an empty query is not none (RFC 3986, 6.2.3), where queries tell objects apart at all
+        mark = "?" if raw_query == "" and self._rule.mode is QueryMode.ALL else ""
+        key = cache_key(self._key_host, path, query or None) + mark
+        return Resource(key, path + (f"?{asked}" if asked else mark))
 
     def _origin_form(self, text: str) -> str:
         _, authority, rest = parse_absolute(text)

@@ -1,0 +1,44 @@
+"""Whether what is stored may answer a request: pure, and the same for worker and manager."""
+
+from __future__ import annotations
+
+from edge.config import Site
+from edge.http.directives import NO_DIRECTIVES, Directives, effective_directives
+from edge.http.fields import Fields
+from edge.http.freshness import Reuse, ReuseVerdict, must_revalidate, request_allows, stale_if_error_s
+from edge.store.record import Record
+
+_FRESH = ReuseVerdict(Reuse.FRESH)
+
+
+def age_s(record: Record, now: float) -> float:
+    """Current age in seconds (RFC 9111, 4.2.3)."""
+    return max(0.0, now - record.response_time) + record.initial_age_s
+
+
+def verdict(record: Record, request: Directives, site: Site, now: float) -> ReuseVerdict:
+    """Whether a stored object may answer a request with these directives, as far as freshness goes."""
+    if request is NO_DIRECTIVES and record.fresh_until > now:
+        return _FRESH
+    return request_allows(
+        request,
+        age_s(record, now),
+        record.lifetime_s,
+        effective_directives(Fields(record.fields)),
+        honour_request=site.request_directives,
+        stale_ok_s=site.stale_while_revalidate,
+    )
+
+
+def may_replace_error(record: Record, request: Directives, site: Site, now: float) -> bool:
+    """Whether a stored object may be given while the origin fails (RFC 9111, 4.2.4; RFC 5861, 4)."""
+    control = effective_directives(Fields(record.fields))
+    if must_revalidate(control) or (site.request_directives and request.has("no-cache")):
+        return False
+    allowed_s = max(stale_if_error_s(control, request if site.request_directives else None), site.stale_if_error)
+    return age_s(record, now) - record.lifetime_s <= allowed_s
+
+
+def is_rigid(record: Record) -> bool:
+    """Whether the origin forbids any use once stale: if it cannot be asked, the answer is 504 (RFC 9111, 5.2.2.2)."""
+    return must_revalidate(effective_directives(Fields(record.fields)))
