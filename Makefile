@@ -4,10 +4,10 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench clean venv
+.PHONY: help run test check format bench conformance rules clean venv
 
 help: ## list the commands
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
 venv:
 	@PYTHON='$(PYTHON)' .ci/venv '$(VENV)'
@@ -30,6 +30,12 @@ format: venv ## rewrite the sources as `make check` wants them
 
 bench: venv ## what a hit costs, beside a C floor and beside nginx where it is installed
 	@$(PY) -m loadtest.hits $(ARGS)
+
+conformance: venv ## the public tests for HTTP caches (ARGS="--peer nginx" runs them against another)
+	@$(PY) -m loadtest.conformance $(ARGS)
+
+rules: venv ## count the tests for each rule of HTTP, into the README's table
+	@$(PY) -m pytest -q --collect-only --rules --rules-readme | sed '1,/= rules of HTTP/d'
 
 clean: ## remove what the commands above made
 	rm -rf $(VENV) .scratch .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

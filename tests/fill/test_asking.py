@@ -182,6 +182,7 @@ class TestWholeAnswers:
         assert meaning(WHOLE, 416).meaning is Meaning.PASS
 
 
+@pytest.mark.rfc("9111-3.3", "9110-15.3.7")
 class TestParts:
     @pytest.mark.parametrize(
         ("asked", "content_range", "expected"),

@@ -39,6 +39,7 @@ def record(*fields: tuple[str, str], size: int = 100, default_s: float | None = 
     return draft_record(Answer(Meaning.STORE, 0, size, size), response(*fields), Rules(default_s), 1 << 20)
 
 
+@pytest.mark.rfc("9111-3.1")
 class TestDraft:
     def test_fields_of_the_message_are_not_kept(self) -> None:
         made = record(
@@ -62,6 +63,7 @@ class TestDraft:
         assert record(DATED, TAGGED, ("Cache-Control", "max-age=5"), ("Age", "5")).fresh_until < NOW - 10
 
 
+@pytest.mark.rfc("9111-4.2.1")
 class TestLifetime:
     @pytest.mark.parametrize(
         ("fields", "default_s", "expected_s"),
@@ -78,6 +80,7 @@ class TestLifetime:
         assert usable_lifetime_s(200, Fields([DATED, *fields]), NOW, Rules(default_s)) == expected_s
 
 
+@pytest.mark.rfc("9111-4.3.4")
 class TestAfterA304:
     def test_its_fields_replace_ours_and_it_is_fresh_anew(self) -> None:
         stored = record(DATED, TAGGED, ("Cache-Control", "max-age=0"), ("X-Old", "1"))
@@ -109,6 +112,7 @@ class TestAfterA304:
         assert contradicts(record(DATED, TAGGED), response(*theirs, status=304)) is is_contradiction
 
 
+@pytest.mark.rfc("9110-8.8.3.2")
 class TestSameObject:
     @staticmethod
     def want(identity: Identity | None) -> Want:

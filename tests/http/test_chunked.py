@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from edge.errors import RequestError
 from edge.http.chunked import ChunkedDecoder
 
+pytestmark = pytest.mark.rfc("9112-7.1")
+
 _EXTENSION = rb"(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?"
 
 

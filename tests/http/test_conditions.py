@@ -240,6 +240,7 @@ def test_9110_6_6_1_a_date_is_added_where_there_is_none() -> None:
 NAMES = st.sampled_from(["If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"])
 
 
+@pytest.mark.rfc("9110-13.2.2")
 @given(st.lists(st.tuples(NAMES, st.text(max_size=10) | st.sampled_from(['"a"', "*", AT]))), st.text(max_size=10))
 def test_evaluating_never_raises(request_: Pairs, etag: str) -> None:
     for as_origin in (False, True):
@@ -247,6 +248,7 @@ def test_evaluating_never_raises(request_: Pairs, etag: str) -> None:
         assert as_origin or found is not Outcome.PRECONDITION_FAILED
 
 
+@pytest.mark.rfc("9111-4.3.4")
 @given(
     st.lists(
         st.tuples(st.sampled_from(["A", "Content-Length", "Age", "Connection", "ETag"]), st.text("ab", max_size=3))

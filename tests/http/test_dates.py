@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from edge.http.dates import http_date, parse_http_date
 
+pytestmark = pytest.mark.rfc("9110-5.6.7")
+
 NOV_6_1994 = 784_111_777.0
 IN_2026 = 1_767_225_600.0
 IN_2030 = 1_893_456_000.0

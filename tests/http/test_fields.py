@@ -38,6 +38,7 @@ def test_fields_are_values() -> None:
         SOME.other = 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.rfc("9111-3.2")
 def test_replacing_takes_all_lines_of_a_name_from_the_other() -> None:
     newer = Fields([("CACHE-CONTROL", "no-cache"), ("X", "1")])
     assert SOME.replacing(newer) == Fields([("ETag", '"a"'), ("Cache-Control", "no-cache"), ("X", "1")])
@@ -91,6 +92,7 @@ def test_9110_5_6_4_nothing_hides_behind_an_unfinished_string() -> None:
     assert split_list('a="b, no-store') == (['a="b', "no-store"], False)
 
 
+@pytest.mark.rfc("9110-7.6.1")
 @given(PAIRS)
 def test_end_to_end_is_idempotent_and_keeps_order(pairs: list[tuple[str, str]]) -> None:
     once = end_to_end(Fields(pairs))
@@ -99,6 +101,7 @@ def test_end_to_end_is_idempotent_and_keeps_order(pairs: list[tuple[str, str]]) 
     assert [pair for pair in pairs if pair in once.pairs] == list(once)
 
 
+@pytest.mark.rfc("9111-3.2")
 @given(PAIRS, PAIRS)
 def test_replacing_has_every_name_of_both(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
     merged = Fields(one).replacing(Fields(other))
@@ -107,6 +110,7 @@ def test_replacing_has_every_name_of_both(one: list[tuple[str, str]], other: lis
         assert merged.all(name) == Fields(other).all(name)
 
 
+@pytest.mark.rfc("9110-5.6.1")
 @given(st.text(alphabet='a",\\ =', max_size=30))
 def test_split_list_never_raises_and_loses_only_commas_and_blanks(value: str) -> None:
     members, _ = split_list(value)

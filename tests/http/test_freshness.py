@@ -174,6 +174,7 @@ def test_9111_4_2_2_no_heuristic_from_a_bad_or_future_last_modified(modified: st
     assert lifetime(200, fields(Last_Modified=modified, Date=at(0)), NOW, heuristic=True).seconds == 0
 
 
+@pytest.mark.rfc("9111-4.2")
 def test_freshness_joins_lifetime_and_age() -> None:
     response = fields(Cache_Control="max-age=60", Date=at(0), Age="20")
     found = freshness(200, response, request_time=NOW, response_time=NOW, now=NOW + 39)
@@ -280,6 +281,7 @@ def test_9111_5_2_1_7_only_if_cached() -> None:
     assert not only_if_cached(parse_cache_control(["max-age=0"]))
 
 
+@pytest.mark.rfc("9111-4.2")
 @given(st.lists(st.tuples(st.sampled_from(["Age", "Date", "Expires", "Cache-Control", "Last-Modified"]), ANY_LINE)))
 def test_freshness_never_raises_and_is_never_negative(pairs: list[tuple[str, str]]) -> None:
     response = Fields(pairs)
@@ -288,6 +290,7 @@ def test_freshness_never_raises_and_is_never_negative(pairs: list[tuple[str, str
     assert found.age_s >= 2
 
 
+@pytest.mark.rfc("9111-4.2")
 @given(ANY_LINE, st.floats(0, 1e6), st.floats(0, 1e6), ANY_LINE)
 def test_fresh_is_only_what_is_younger_than_its_lifetime(
     request_line: str, age_s: float, lifetime_s: float, response_line: str

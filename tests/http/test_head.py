@@ -17,6 +17,7 @@ def block(*lines: str) -> Block:
 # request lines
 
 
+@pytest.mark.rfc("9112-3")
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
@@ -35,6 +36,7 @@ def test_a_request_line(line: bytes, parts: tuple[bytes, bytes, bytes]) -> None:
     assert match.end() == len(line)
 
 
+@pytest.mark.rfc("9112-3")
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
@@ -72,12 +74,14 @@ def test_what_is_no_request_line(line: bytes, kind: type[RequestError]) -> None:
     assert type(refuse_line(line)) is kind
 
 
+@pytest.mark.rfc("9112-3")
 def test_every_beginning_of_a_request_line_may_still_become_one() -> None:
     for line in (b"GET /a?b=c%20 HTTP/1.1\r\n", b"OPTIONS * HTTP/1.0\r\n", b"PRI * HTTP/2.0\r\n"):
         for end in range(1, len(line) - 1):
             assert LINE_BEGINNING.fullmatch(line[:end]), line[:end]
 
 
+@pytest.mark.rfc("9112-3")
 @pytest.mark.parametrize(
     "beginning",
     [
@@ -100,6 +104,7 @@ def test_what_cannot_become_a_request_line_is_seen_before_its_end(beginning: byt
 # blocks of fields
 
 
+@pytest.mark.rfc("9112-5")
 def test_what_a_block_says() -> None:
     told = block("Host: video.example", "User-Agent: \ta player \t", "X: \xe9", "Empty:")
     assert told.host == "video.example"
@@ -141,6 +146,7 @@ def test_what_asks_for_more_than_the_whole_is_not_plain(line: str) -> None:
     assert not block("Host: a", line).is_plain
 
 
+@pytest.mark.rfc("9112-9.3")
 @pytest.mark.parametrize(
     ("lines", "closes", "keeps_1_0"),
     [
@@ -160,6 +166,7 @@ def test_what_becomes_of_the_connection(lines: tuple[str, ...], closes: bool, ke
     assert (told.closes, told.keeps_alive_1_0) == (closes, keeps_1_0)
 
 
+@pytest.mark.rfc("9112-6.3")
 @pytest.mark.parametrize(
     ("lines", "length"),
     [
@@ -231,6 +238,7 @@ BAD_FIELDS = [
 ]
 
 
+@pytest.mark.rfc("9112-6.3", "9112-6.1")
 @pytest.mark.parametrize("lines", BAD_FRAMING, ids=" | ".join)
 def test_a_body_framed_in_doubt_is_refused(lines: tuple[str, ...]) -> None:
     with pytest.raises(RequestError) as refused:
@@ -239,6 +247,7 @@ def test_a_body_framed_in_doubt_is_refused(lines: tuple[str, ...]) -> None:
     assert refused.value.close
 
 
+@pytest.mark.rfc("9112-5")
 @pytest.mark.parametrize("raw", BAD_FIELDS, ids=repr)
 def test_what_is_no_block_is_refused(raw: bytes) -> None:
     with pytest.raises(RequestError) as refused:
@@ -247,6 +256,7 @@ def test_what_is_no_block_is_refused(raw: bytes) -> None:
     assert refused.value.close
 
 
+@pytest.mark.rfc("9110-10.1.1")
 def test_expectations() -> None:
     assert block("Host: a", "Expect: 100-Continue", "Content-Length: 1").expects_continue
     assert not block("Host: a").expects_continue
@@ -255,6 +265,7 @@ def test_expectations() -> None:
     assert refused.value.status == 417
 
 
+@pytest.mark.rfc("9110-14.2")
 def test_of_two_ranges_none_counts() -> None:
     assert block("Host: a", "Range: bytes=0-1").range == "bytes=0-1"
     two = block("Host: a", "Range: bytes=0-1", "Range: bytes=2-3")
@@ -275,6 +286,7 @@ _LINES = st.tuples(_NAMES, _COLON, _VALUES, _CRLF).map(b"".join)
 _NEARLY = st.tuples(st.lists(_LINES, max_size=5).map(b"".join), _CRLF).map(b"".join)
 
 
+@pytest.mark.rfc("9112-5")
 @given(st.one_of(st.binary(max_size=200), _NEARLY))
 @example(b"Upgrade: a\r\nConnection: upgrade\r\nContent-Length: 3\r\n\r\n")
 def test_whatever_the_bytes_a_block_is_read_or_refused(raw: bytes) -> None:
@@ -292,6 +304,7 @@ def test_whatever_the_bytes_a_block_is_read_or_refused(raw: bytes) -> None:
     assert len(framed) < 2
 
 
+@pytest.mark.rfc("9112-3")
 @given(st.binary(max_size=80))
 def test_whatever_the_bytes_a_line_matches_or_is_refused(raw: bytes) -> None:
     match = REQUEST_LINE.match(raw)

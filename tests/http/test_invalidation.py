@@ -79,6 +79,7 @@ def test_9111_4_4_each_once_the_target_first() -> None:
     assert invalidated_targets("PUT", 200, URI, same) == [URI]
 
 
+@pytest.mark.rfc("9111-4.4")
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_never_raises_and_never_leaves_the_origin(location: str, other: str) -> None:
     found = invalidated_targets("POST", 200, URI, Fields([("Location", location), ("Content-Location", other)]))

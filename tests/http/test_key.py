@@ -195,6 +195,7 @@ def rule(mode: str, *names: str, sort: bool = False) -> QueryRule:
     return QueryRule(QueryMode(mode), frozenset(names), sort)
 
 
+@pytest.mark.rfc("9111-2", "3986-3.4")
 @pytest.mark.parametrize(
     ("raw", "query_rule", "query"),
     [
@@ -231,12 +232,14 @@ def test_queries(raw: str, query_rule: QueryRule, query: str) -> None:
     assert normalise_query(query, query_rule) == query
 
 
+@pytest.mark.rfc("3986-3.4")
 @pytest.mark.parametrize("raw", ["a=%", "a=%4", "a=%gg", "a b", "a\x00", "a\n", "a#b", "CMCD=%"])
 def test_queries_refused(raw: str) -> None:
     with pytest.raises(BadTarget):
         normalise_query(raw, ALL)
 
 
+@pytest.mark.rfc("3986-3.4")
 def test_a_query_that_is_not_kept_is_still_checked_for_controls() -> None:
     with pytest.raises(BadTarget):
         normalise_query("a\nb", rule("none"))
@@ -292,6 +295,7 @@ def test_9112_3_2_2_anything_else_is_not(target: str) -> None:
         parse_absolute(target)
 
 
+@pytest.mark.rfc("3986-6.2.2")
 @given(PATHS | st.text(max_size=20).map(lambda text: f"/{text}"))
 def test_a_normal_path_is_idempotent_and_spelt_one_way(raw: str) -> None:
     try:
@@ -308,6 +312,7 @@ def test_a_normal_path_is_idempotent_and_spelt_one_way(raw: str) -> None:
     assert not re.search("%(?:[46][1-9A-F]|[57][0-9A]|3[0-9]|2[DE]|5F|7E)", path)
 
 
+@pytest.mark.rfc("3986-6.2.2.2")
 @given(PATHS)
 def test_spelling_an_octet_out_changes_nothing(raw: str) -> None:
     spelt = "".join(
@@ -324,6 +329,7 @@ def test_spelling_an_octet_out_changes_nothing(raw: str) -> None:
     assert normalise_path(spelt) == path
 
 
+@pytest.mark.rfc("3986-6.2.2")
 @given(PATHS)
 def test_without_dots_the_octets_stay_the_same(raw: str) -> None:
     try:
@@ -334,6 +340,7 @@ def test_without_dots_the_octets_stay_the_same(raw: str) -> None:
         assert unquote_to_bytes(path) == unquote_to_bytes(raw.encode("latin-1"))
 
 
+@pytest.mark.rfc("3986-6.2.2")
 @given(QUERIES, st.sampled_from(QueryMode), st.frozensets(st.sampled_from(["a", "b", "1"])), st.booleans())
 def test_a_normal_query_is_idempotent_and_without_cmcd(
     raw: str, mode: QueryMode, names: frozenset[str], sort: bool
@@ -345,6 +352,7 @@ def test_a_normal_query_is_idempotent_and_without_cmcd(
     assert set(query.split("&")) - {""} <= set(normalise_query(raw, ALL).split("&"))
 
 
+@pytest.mark.rfc("9110-7.2")
 @given(st.text(max_size=30) | st.text(alphabet="aA.:[]1-_@/", max_size=20))
 def test_hosts_raise_nothing_but_bad_target(host: str) -> None:
     try:
@@ -359,6 +367,7 @@ def test_hosts_raise_nothing_but_bad_target(host: str) -> None:
 HOSTS = st.sampled_from(["a", "b", "a.b", "a:81"])
 
 
+@pytest.mark.rfc("9111-2")
 @given(HOSTS, PATHS, QUERIES, HOSTS, PATHS, QUERIES)
 def test_unlike_parts_have_unlike_keys(h1: str, p1: str, q1: str, h2: str, p2: str, q2: str) -> None:
     try:

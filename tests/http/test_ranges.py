@@ -140,6 +140,7 @@ def test_9110_14_1_2_an_empty_representation() -> None:
     assert resolve(((None, 5),), 0, max_ranges=5) == []
 
 
+@pytest.mark.rfc("9110-14.1.2")
 @given(SPECS, st.integers(0, 25), st.integers(1, 9))
 def test_spans_are_within_size_apart_and_exactly_what_was_asked(specs: RangeSet, size: int, max_ranges: int) -> None:
     asked = set()
@@ -164,6 +165,7 @@ def test_spans_are_within_size_apart_and_exactly_what_was_asked(specs: RangeSet,
         assert spans[0][0] <= specs[0][0] < spans[0][1]
 
 
+@pytest.mark.rfc("9110-14.2")
 @given(st.text(max_size=30) | st.text(alphabet="bytes=0123-, ", max_size=30).map(lambda text: "bytes=" + text))
 def test_parsing_never_raises(value: str) -> None:
     specs = parse_range(value)
@@ -268,6 +270,7 @@ def test_9110_14_6_parts_without_a_type() -> None:
     assert multipart_layout([(0, 2)], None, None, "S").parts == [(b"--S\r\nContent-Range: bytes 0-1/*\r\n\r\n", 0, 2)]
 
 
+@pytest.mark.rfc("9110-17.15")
 def test_a_hostile_range_takes_time_in_proportion() -> None:
     started = time.process_time()
     specs = parse_range("bytes=" + "0-," * 20_000 + "1-" * 20_000)

@@ -174,6 +174,7 @@ def test_9111_7_3_cookies_are_the_operators_choice() -> None:
     assert storability("GET", 200, Fields(), Fields([FRESH]), refuse_set_cookie=True) == STORABLE
 
 
+@pytest.mark.rfc("9111-5.3", "9110-6.6.1")
 def test_expires_without_date_is_measured_from_arrival() -> None:
     response = Fields([("Expires", DATE)])
     assert storability("GET", 200, Fields(), response, response_time=NOW - 5).storable
@@ -263,6 +264,7 @@ LINES = st.sampled_from(
 )
 
 
+@pytest.mark.rfc("9111-3")
 @given(
     st.lists(LINES, max_size=5),
     st.sampled_from(["GET", "HEAD", "POST"]),
@@ -282,6 +284,7 @@ def test_whatever_is_stored_was_allowed(lines: list[str], method: str, status: i
         assert ("Vary", "*") not in more
 
 
+@pytest.mark.rfc("9111-3")
 @given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=20))), st.text(max_size=5), st.integers(-1, 1000))
 def test_storability_never_raises(pairs: Pairs, method: str, status: int) -> None:
     storability(method, status, Fields(pairs), Fields(pairs))

@@ -159,6 +159,7 @@ def test_9111_4_3_1_a_validation_sends_all_validators() -> None:
     assert Validators(None, None).conditional_fields() == ()
 
 
+@pytest.mark.rfc("9110-8.8")
 @pytest.mark.parametrize(
     ("pairs", "expected"),
     [
@@ -176,11 +177,13 @@ def test_validators_of_a_response(pairs: list[tuple[str, str]], expected: Valida
     assert bool(found) is (expected != Validators(None, None))
 
 
+@pytest.mark.rfc("9110-13.1.2")
 @given(st.lists(TAGS, max_size=5))
 def test_lists_of_tags_read_back(tags: list[EntityTag]) -> None:
     assert parse_etag_list(" , ".join(map(str, tags))) == tags
 
 
+@pytest.mark.rfc("9110-8.8.3")
 @given(st.text(max_size=30) | st.text(alphabet='W/"*, a', max_size=30))
 def test_parsing_never_raises(text: str) -> None:
     parse_etag(text)
@@ -190,6 +193,7 @@ def test_parsing_never_raises(text: str) -> None:
     strongest(Fields([("ETag", text), ("Last-Modified", text)]))
 
 
+@pytest.mark.rfc("9110-13.1.2")
 @pytest.mark.parametrize(
     "text", ['"' * 30_000, '"a' * 20_000, '"a",' * 10_000, "W/" * 30_000, '"a" ' * 10_000, " " * 60_000]
 )

@@ -61,6 +61,7 @@ def test_8586_2_only_an_id_is_appended(cdn_id: str) -> None:
         append_cdn_loop(Fields(), cdn_id)
 
 
+@pytest.mark.rfc("8586-2")
 @given(st.lists(st.text(max_size=30) | st.text(alphabet='a,;="\\ ', max_size=20), max_size=3))
 def test_never_raises_and_finds_itself_whatever_came_before(lines: list[str]) -> None:
     fields = Fields(("CDN-Loop", line) for line in lines)

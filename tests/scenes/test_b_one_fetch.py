@@ -22,6 +22,7 @@ def settings(url: str) -> Settings:
     return Settings([url], workers=2, ram="512MiB")
 
 
+@pytest.mark.rfc("9111-4")
 async def test_two_hundred_cold_clients_of_one_object_cost_one_request(origin: Origin, edge: Daemon) -> None:
     path = "/gen/2m/herd"
     gate = asyncio.Event()
@@ -38,6 +39,7 @@ async def test_two_hundred_cold_clients_of_one_object_cost_one_request(origin: O
     assert origin.requests_for(path)[0].range is None
 
 
+@pytest.mark.rfc("9111-4")
 async def test_the_herd_that_comes_before_the_head_is_one_request_too(origin: Origin, edge: Daemon) -> None:
     path = "/gen/300k/early-herd"
     gate = asyncio.Event()
@@ -112,6 +114,7 @@ async def test_bytes_come_as_they_drip(origin: Origin, edge: Daemon) -> None:
     assert len(origin.requests_for(path)) == 1
 
 
+@pytest.mark.rfc("9112-7.1")
 async def test_a_body_of_unknown_length_is_passed_on_as_it_comes(origin: Origin, edge: Daemon) -> None:
     path = "/gen/2m/unknown-length"
     gate = asyncio.Event()

@@ -37,6 +37,7 @@ async def resident_bytes(edge: Daemon) -> int:
 
 
 class TestUploads:
+    @pytest.mark.rfc("9112-6.1", "9112-6.2")
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_ten_mebibytes(self, origin: Origin, edge: Daemon, method: str, framing: str) -> None:
@@ -85,6 +86,7 @@ class TestUploads:
         assert [upload.result() for upload in uploads] == [size] * 8
         assert most - before < 60 * MIB
 
+    @pytest.mark.rfc("9112-9.3.2")
     async def test_pipelined_behind_an_upload(self, origin: Origin, edge: Daemon) -> None:
         async with Client(edge.port) as client:
             client.send("/echo", "Content-Length: 5", method="POST")
@@ -101,6 +103,7 @@ class TestUploads:
                 reply = await client.get("/echo", *lines, method="POST")
                 assert json.loads(reply.body)["body_bytes"] == 0
 
+    @pytest.mark.rfc("9110-10.1.1")
     async def test_expect_100_continue(self, origin: Origin, edge: Daemon) -> None:
         async with Client(edge.port) as client:
             client.send("/echo", "Content-Length: 5", "Expect: 100-continue", method="POST")
@@ -109,6 +112,7 @@ class TestUploads:
             reply = await client.body(await client.head())
             assert json.loads(reply.body)["body_bytes"] == 5
 
+    @pytest.mark.rfc("9112-8")
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_that_breaks_off_is_no_whole_body_to_the_origin(
         self, origin: Origin, edge: Daemon, framing: str
@@ -139,6 +143,7 @@ class TestUploads:
         await until(ended)
         assert len(origin.requests_for("/echo")) == before
 
+    @pytest.mark.rfc("9112-7.1")
     async def test_that_is_no_body_is_refused(self, origin: Origin, edge: Daemon) -> None:
         before = len(origin.requests_for("/echo"))
         async with Client(edge.port) as client:
@@ -191,6 +196,7 @@ class TestUploads:
         assert len(origin.requests_for("/gen/1k/never")) == 1
         never.set()
 
+    @pytest.mark.rfc("9110-9.2.2")
     async def test_an_unsafe_request_goes_out_once(self, origin: Origin, edge: Daemon) -> None:
         origin.script("/gen/1k/unsafe", [Step(raw=b"")])
         for method, lines in (("POST", ["Content-Length: 0"]), ("DELETE", []), ("PUT", ["Content-Length: 0"])):
@@ -200,6 +206,7 @@ class TestUploads:
             assert len(origin.requests_for("/gen/1k/unsafe")) == before + 1
 
 
+@pytest.mark.rfc("9110-9.3.2")
 class TestHead:
     async def test_cold_and_hot(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/head"
@@ -251,6 +258,7 @@ class TestOneForOne:
                 assert checker.feed(await client.reader.read(MIB))
         assert reply.status == 200
 
+    @pytest.mark.rfc("9112-7.1", "9112-8")
     async def test_chunked_and_its_break(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/1000k/private-chunked"
         private: dict[str, str | None] = {"Cache-Control": "private"}
@@ -272,6 +280,7 @@ class TestOneForOne:
             assert (cut.status, cut.whole) == (200, False)
             assert cut.body == body[: len(cut.body)]
 
+    @pytest.mark.rfc("9110-13.1", "9110-14.2")
     async def test_ranges_and_conditions_are_the_origins(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/1000k/private-range"
         origin.script(path, [Step(headers={"Cache-Control": "private"})])
@@ -286,6 +295,7 @@ class TestOneForOne:
             assert (await client.get(path)).body == expected(path, 0, 1000 << 10)
 
 
+@pytest.mark.rfc("9110-15.5.6")
 async def test_only_safe_methods(origin: Origin, edge: Daemon) -> None:
     before = origin.requests
     hidden = b"GET /gen/1k/smuggled HTTP/1.1\r\nHost: safe.test\r\n\r\n"

@@ -51,6 +51,7 @@ NOW = time.time()
 
 
 class TestWhatTheOriginSays:
+    @pytest.mark.rfc("9111-3", "9111-4.2.1")
     @pytest.mark.parametrize(
         ("name", "step", "is_kept"),
         [
@@ -75,6 +76,7 @@ class TestWhatTheOriginSays:
     async def test_is_kept(self, origin: Origin, edge: Daemon, name: str, step: Step, is_kept: bool) -> None:
         assert await stored(origin, edge, f"/gen/100k/says-{name}", step) is is_kept
 
+    @pytest.mark.rfc("9111-4.2.2")
     async def test_a_media_type_may_have_a_freshness_of_its_own(self, origin: Origin, edge: Daemon) -> None:
         assert await stored(origin, edge, "/gen/100k/default.m4s", control(None))
         assert await stored(origin, edge, "/gen/100k/default.vtt", control(None))
@@ -82,6 +84,7 @@ class TestWhatTheOriginSays:
         # the origin's own word counts more
         assert not await stored(origin, edge, "/gen/100k/own-word.m4s", control("max-age=0"))
 
+    @pytest.mark.rfc("9111-4.2.3", "9111-5.1")
     async def test_age_is_told(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/age"
         origin.script(path, [control("max-age=600", Age="100")])
@@ -90,6 +93,7 @@ class TestWhatTheOriginSays:
 
 
 class TestWhatIsStale:
+    @pytest.mark.rfc("9111-4.3.1", "9111-4.3.4")
     async def test_is_confirmed_without_its_bytes(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/confirmed"
         origin.script(path, [control("max-age=0"), control("max-age=0"), control("max-age=600")])
@@ -117,6 +121,7 @@ class TestWhatIsStale:
 
         await until(logged)
 
+    @pytest.mark.rfc("9111-4.3.1", "9110-13.1.3")
     async def test_is_confirmed_by_its_date_where_it_has_no_tag(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/dated"
         step = control("max-age=0", ETag=None)
@@ -127,6 +132,7 @@ class TestWhatIsStale:
         assert [entry.status for entry in origin.requests_for(path)] == [200, 304]
         assert origin.requests_for(path)[1].header("If-None-Match") is None
 
+    @pytest.mark.rfc("9111-5.2.2.4")
     async def test_no_cache_is_asked_about_each_time(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/no-cache"
         origin.script(path, [control("no-cache")])
@@ -135,6 +141,7 @@ class TestWhatIsStale:
             await landed(edge)
         assert [entry.status for entry in origin.requests_for(path)] == [200, 304, 304, 304]
 
+    @pytest.mark.rfc("9111-4", "9111-4.3")
     async def test_is_asked_about_once_for_all(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/once-for-all"
         gate = asyncio.Event()
@@ -149,6 +156,7 @@ class TestWhatIsStale:
         assert all(reply.whole and reply.body == body for reply in await asyncio.gather(*clients))
         assert [entry.status for entry in origin.requests_for(path)] == [200, 304]
 
+    @pytest.mark.rfc("9111-3.2", "9111-4.3.4")
     async def test_a_304_tells_of_new_fields_but_hands_on_no_cookie(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/new-fields"
         second = control("max-age=600", X_News="yes", Set_Cookie="viewer=1")
@@ -161,6 +169,7 @@ class TestWhatIsStale:
         assert reply.field("Set-Cookie") is None
         assert len(origin.requests_for(path)) == 2
 
+    @pytest.mark.rfc("9111-4.3.4")
     async def test_a_304_that_names_another_tag_confirms_nothing(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/wrong-304"
         origin.script(
@@ -174,6 +183,7 @@ class TestWhatIsStale:
         assert reply.body == expected(path, 0, SIZE, version=1)
         assert origin.requests_for(path)[2].header("If-None-Match") is None
 
+    @pytest.mark.rfc("9111-4.3.3")
     async def test_has_changed(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/changed"
         origin.script(path, [control("max-age=0"), Step(version=1)])
@@ -185,6 +195,7 @@ class TestWhatIsStale:
             assert reply.body == expected(path, 0, SIZE, version=1)
         assert [entry.status for entry in origin.requests_for(path)] == [200, 200]
 
+    @pytest.mark.rfc("9111-4.3.3")
     async def test_has_changed_under_a_running_transfer(self, origin: Origin, edge: Daemon) -> None:
         """1. A client takes the beginning of an object and pauses; the fill goes on to its end.
         2. The object expires, and is another one at the origin: a second client gets the new one.
@@ -214,6 +225,7 @@ class TestWhatIsStale:
         whole = await get(edge.port, path)
         assert whole.body == expected(path, 0, size, version=1)
 
+    @pytest.mark.rfc("9111-3.4")
     async def test_a_part_is_completed_after_it_was_confirmed(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/8m/stale-part"
         origin.script(path, [control("max-age=0"), control("max-age=600")])
@@ -226,6 +238,7 @@ class TestWhatIsStale:
 
 
 class TestWhatIsForOne:
+    @pytest.mark.rfc("9111-3", "9111-5.2.2")
     @pytest.mark.parametrize("name", ["no-store", "private", "vary"])
     async def test_fifty_clients_of_an_uncacheable_answer_are_not_queued(
         self, origin: Origin, edge: Daemon, name: str
@@ -261,6 +274,7 @@ class TestWhatIsForOne:
         assert await edge.total(COLLAPSED) == before + 49
         assert len(origin.requests_for(path)) == 60
 
+    @pytest.mark.rfc("9111-3.5")
     async def test_an_answer_to_authorization_is_for_who_asked(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/1k/authorized"
 
@@ -276,6 +290,7 @@ class TestWhatIsForOne:
             assert (await get(edge.port, path)).body == b"for all"
         assert len(origin.requests_for(path)) == 3
 
+    @pytest.mark.rfc("9111-3.5")
     async def test_one_with_authorization_does_not_lead_a_herd_to_the_origin(
         self, origin: Origin, edge: Daemon
     ) -> None:
@@ -297,6 +312,7 @@ class TestWhatIsForOne:
         assert all(reply.body == b"for all" for reply in await asyncio.gather(*clients))
         assert len(origin.requests_for(path)) == 2
 
+    @pytest.mark.rfc("9111-3.5", "9111-5.2.2.9")
     async def test_what_is_public_is_kept_for_all_even_so(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/authorized-public"
         assert await stored(origin, edge, path, control("public, max-age=600"), "Authorization: a")
@@ -320,6 +336,7 @@ class TestWhatIsForOne:
         assert sent.header("Host") == "test"
 
 
+@pytest.mark.rfc("9111-4.2.2")
 async def test_no_freshness_is_made_up(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Where it is switched off, what the origin does not call fresh is asked about each time. (And nothing is remembered of
     uncacheable answers, where that is switched off: each flight ends with the one who began it.)

@@ -42,7 +42,9 @@ async def is_across(origin: Origin) -> bool:
     return not any(int.from_bytes(count, "little") for count in waiting)
 
 
+@pytest.mark.rfc("9112-8")
 class TestABodyThatBreaks:
+    @pytest.mark.rfc("9110-13.1.5")
     @pytest.mark.parametrize("fault", ["reset_after", "cut_after"])
     async def test_is_resumed_where_it_broke(self, origin: Origin, edge: Daemon, fault: str) -> None:
         path, at = f"/gen/3000k/resumed-{fault}", MIB + 12_345
@@ -152,6 +154,7 @@ class TestABodyThatBreaks:
         assert asyncio.get_running_loop().time() - began < 10 * STALL_S
         assert await is_not_stored(origin, edge, path)
 
+    @pytest.mark.rfc("9112-6.3")
     async def test_longer_than_it_says(self, origin: Origin, edge: Daemon) -> None:
         """What comes behind the body's end belongs to nothing, and is never taken for another answer."""
         path, other = "/gen/100k/surplus", "/gen/100k/behind-surplus"
@@ -167,6 +170,7 @@ class TestABodyThatBreaks:
             assert (await get(edge.port, other + name)).body == expected(other + name, 0, 100 << 10)
 
 
+@pytest.mark.rfc("9111-3.4", "9110-13.1.5")
 class TestAnObjectThatChanges:
     async def test_between_the_break_and_the_resumption(self, origin: Origin, edge: Daemon) -> None:
         """The client has the old beginning: it is cut. Nobody ever has the old beginning with the new end."""
@@ -242,6 +246,7 @@ class TestAnObjectThatChanges:
             assert (reply.status, reply.body) == (206, expected(path, 5, 10))
 
 
+@pytest.mark.rfc("9110-14.2")
 class TestAnOriginWithoutRanges:
     async def test_a_range_is_served_from_the_whole(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/3000k/rangeless"
@@ -259,6 +264,7 @@ class TestAnOriginWithoutRanges:
 
 
 class TestBodiesWithoutALength:
+    @pytest.mark.rfc("9112-7.1", "9111-3.3")
     async def test_chunked_and_whole_is_kept(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/2000k/chunked-whole"
         origin.script(path, [Step(framing="chunked")])
@@ -268,6 +274,7 @@ class TestBodiesWithoutALength:
         assert two.field("Content-Length") == str(2000 << 10)
         assert len(origin.requests_for(path)) == 1
 
+    @pytest.mark.rfc("9112-6.3", "9111-3.3")
     async def test_ended_by_close_is_passed_and_not_kept(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/2000k/close"
         origin.script(path, [Step(framing="close")])

@@ -29,6 +29,7 @@ def settings(url: str) -> Settings:
 
 
 class TestAHeadThatIsNone:
+    @pytest.mark.rfc("9110-15.6.5")
     async def test_silence(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/silence"
         never = asyncio.Event()
@@ -39,6 +40,7 @@ class TestAHeadThatIsNone:
         never.set()
         assert await is_not_stored(origin, edge, path)
 
+    @pytest.mark.rfc("9110-15.6.3")
     @pytest.mark.parametrize(
         ("name", "step", "reason"),
         [
@@ -66,6 +68,7 @@ class TestAHeadThatIsNone:
             reply = await client.get(path)
             assert (reply.status, reply.body) == (200, expected(path, 0, 100 << 10))
 
+    @pytest.mark.rfc("9110-14.4")
     @pytest.mark.parametrize(
         ("name", "headers"),
         [
@@ -87,6 +90,7 @@ class TestAHeadThatIsNone:
         origin.script(path, [Step()])
         assert (await get(edge.port, path)).body == expected(path, 0, 4 * MIB)
 
+    @pytest.mark.rfc("9110-14.4")
     async def test_a_wrong_content_range_on_a_resumption(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/2000k/wrong-resumption"
         wrong = Step(status=206, body=bytes(2048000 - 700_000), headers={"Content-Range": "bytes 0-1347999/2048000"})
@@ -105,6 +109,7 @@ class TestAHeadThatIsNone:
 
 
 class TestAnErrorOfTheOrigin:
+    @pytest.mark.rfc("9111-3")
     async def test_is_passed_on_and_not_kept(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/100k/503"
         origin.script(path, [Step(status=503, headers={"Retry-After": "7"}, body=b"busy")])
@@ -139,6 +144,7 @@ class TestAnErrorOfTheOrigin:
             gate.set()
             assert (await one.body(first)).body == b"x" * 1000
 
+    @pytest.mark.rfc("9111-3")
     @pytest.mark.parametrize("status", [404, 410, 403, 302, 204])
     async def test_other_statuses_are_passed_on(self, origin: Origin, edge: Daemon, status: int) -> None:
         path = f"/gen/100k/status-{status}"

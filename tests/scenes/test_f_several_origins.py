@@ -60,6 +60,7 @@ async def _speaks_no_tls(_: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     writer.close()
 
 
+@pytest.mark.rfc("9110-15.6.3")
 async def test_none_is_there(tmp_path_factory: pytest.TempPathFactory) -> None:
     server = await asyncio.start_server(_speaks_no_tls, "127.0.0.1", 0)
     origins = {

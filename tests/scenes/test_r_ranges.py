@@ -53,6 +53,7 @@ CASES = [
 ]
 
 
+@pytest.mark.rfc("9110-14.2", "9111-3.3")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_a_cold_range_costs_its_slices(origin: Origin, edge: Daemon, case: Case) -> None:
     path = f"/gen/1g/cold-{case.name}"
@@ -70,6 +71,7 @@ async def test_a_cold_range_costs_its_slices(origin: Origin, edge: Daemon, case:
     assert len(origin.requests_for(path)) == asked
 
 
+@pytest.mark.rfc("9111-3.3", "9111-3.4")
 async def test_a_second_range_fetches_just_the_rest(origin: Origin, edge: Daemon) -> None:
     path = "/gen/1g/second"
     await get(edge.port, path, f"Range: bytes={10 * MIB}-{12 * MIB - 1}")
@@ -85,6 +87,7 @@ async def test_a_second_range_fetches_just_the_rest(origin: Origin, edge: Daemon
     assert all(entry.header("If-Range") == etag(path) for entry in origin.requests_for(path)[1:])
 
 
+@pytest.mark.rfc("9111-3.4")
 async def test_a_whole_download_completes_what_ranges_began(origin: Origin, edge: Daemon) -> None:
     path = "/gen/40m/complete"
     size = 40 * MIB
@@ -163,6 +166,7 @@ async def test_many_ranges_at_once(origin: Origin, edge: Daemon) -> None:
 class TestWhatIsAnswered:
     """Conditions and ranges mean the same on a miss and on a hit, and the connection is in step afterwards."""
 
+    @pytest.mark.rfc("9110-15.5.17")
     async def test_a_range_behind_the_end(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/2m/behind"
         async with Client(edge.port) as client:
@@ -175,6 +179,7 @@ class TestWhatIsAnswered:
             assert reply.status == 416
         assert fetched(origin, path) <= 4 * MIB
 
+    @pytest.mark.rfc("9110-15.5.17")
     async def test_a_range_behind_the_end_does_not_spoil_the_object_for_others(
         self, origin: Origin, edge: Daemon
     ) -> None:
@@ -187,6 +192,7 @@ class TestWhatIsAnswered:
         assert (await get(edge.port, path)).body == expected(path, 0, 2 * MIB)
         assert len(origin.requests_for(path)) == asked
 
+    @pytest.mark.rfc("9110-15.5.17", "9111-3")
     async def test_a_416_that_may_be_cached_is_not_the_object(self, origin: Origin, edge: Daemon) -> None:
         path = "/gen/2m/cacheable-416"
 
@@ -215,6 +221,7 @@ class TestWhatIsAnswered:
             assert (await client.get(path, "Range: bytes=0-9")).status == 416
             assert (await client.get(path, "Range: bytes=-5")).status == 200
 
+    @pytest.mark.rfc("9110-13.2.2", "9111-4.3.2")
     @pytest.mark.parametrize("warm", [False, True], ids=["miss", "hit"])
     async def test_conditions(self, origin: Origin, edge: Daemon, warm: bool) -> None:
         path = f"/gen/100k/conditions-{warm}"
@@ -232,6 +239,7 @@ class TestWhatIsAnswered:
             assert (await client.get(path)).body == body
         assert len(origin.requests_for(path)) == 1
 
+    @pytest.mark.rfc("9110-13.1.5")
     @pytest.mark.parametrize("warm", [False, True], ids=["miss", "hit"])
     async def test_if_range(self, origin: Origin, edge: Daemon, warm: bool) -> None:
         path = f"/gen/3m/if-range-{warm}"
@@ -247,6 +255,7 @@ class TestWhatIsAnswered:
             reply = await client.get(path, "Range: bytes=-9", f"If-Range: {tag}")
             assert (reply.status, reply.body) == (206, body[-9:])
 
+    @pytest.mark.rfc("9110-13.1.5", "9111-3.3")
     async def test_if_range_on_an_object_that_is_here_in_part(self, origin: Origin, edge: Daemon) -> None:
         """What is here is not all that is asked for: the rest is fetched, holes are not sent."""
         path = "/gen/50m/partial-if-range"
@@ -261,6 +270,7 @@ class TestWhatIsAnswered:
         assert (reply.status, reply.whole) == (200, True)
         assert reply.body == expected(path, 0, 50 * MIB)
 
+    @pytest.mark.rfc("9110-15.3.7.2", "9110-14.6")
     async def test_several_ranges(self, origin: Origin, edge: Daemon) -> None:
         """With all of it, or with a part for each: never with other bytes."""
         path = "/gen/100k/several"
@@ -277,6 +287,7 @@ class TestWhatIsAnswered:
                     assert b"\r\n\r\n" + expected(path, 20, 30) + b"\r\n" in reply.body
         assert len(origin.requests_for(path)) == 1
 
+    @pytest.mark.rfc("9110-13.1.2")
     async def test_a_condition_on_a_body_of_unknown_length(self, origin: Origin, edge: Daemon) -> None:
         """A 304 has no body, not even an empty chunked one: the next answer on the connection is in its place."""
         path = "/gen/64k/unknown-304"
@@ -290,6 +301,7 @@ class TestWhatIsAnswered:
             reply = await client.get(path)
             assert (reply.status, reply.body) == (200, expected(path, 0, 64 << 10))
 
+    @pytest.mark.rfc("9112-6.3", "9112-9.3")
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_http_1_0(self, origin: Origin, edge: Daemon, framing: str) -> None:
         path = f"/gen/300k/old-{framing}"
@@ -307,6 +319,7 @@ class TestWhatIsAnswered:
                 assert await client.ended()
         assert len(origin.requests_for(path)) == 1
 
+    @pytest.mark.rfc("9112-6.3")
     @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
     async def test_http_1_0_on_a_miss(self, origin: Origin, edge: Daemon, framing: str) -> None:
         path = f"/gen/300k/old-cold-{framing}"

@@ -39,6 +39,7 @@ async def edge(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         no_exceptions(daemon)
 
 
+@pytest.mark.rfc("9112-9.3")
 async def test_many_requests_on_one_connection(edge: Daemon) -> None:
     before = await edge.total("edge_connections_accepted_total")
     async with wire(edge) as client:
@@ -48,6 +49,7 @@ async def test_many_requests_on_one_connection(edge: Daemon) -> None:
     assert await edge.total("edge_connections_accepted_total") == before + 1
 
 
+@pytest.mark.rfc("9112-9.3.2")
 @pytest.mark.parametrize("pieces", [0, 1, 2, 3, 17, 64, 1000, 1449])
 async def test_thirty_requests_in_one_write(edge: Daemon, pieces: int) -> None:
     """Hits, misses, HEAD, ranges, conditions and errors of which each has its answer, in order, wherever it is cut."""
@@ -72,6 +74,7 @@ async def test_thirty_requests_in_one_write(edge: Daemon, pieces: int) -> None:
     assert [(reply.status, reply.body) for reply in replies] == [(status, body) for _, _, status, body in asked]
 
 
+@pytest.mark.rfc("9112-9.3.2")
 async def test_more_requests_than_are_read_ahead(edge: Daemon, origin: Origin) -> None:
     """A client may send 40 MB while its first request waits: most of it is left in its own socket, till it is read."""
     gate = origin.gate("ahead")
@@ -94,6 +97,7 @@ async def test_more_requests_than_are_read_ahead(edge: Daemon, origin: Origin) -
         await sending
 
 
+@pytest.mark.rfc("9110-9.3.2")
 async def test_head_has_the_fields_of_get_and_no_body(edge: Daemon) -> None:
     async with wire(edge) as client:
         whole = await client.get(WARM)
@@ -105,6 +109,7 @@ async def test_head_has_the_fields_of_get_and_no_body(edge: Daemon) -> None:
     assert again.body == BODY
 
 
+@pytest.mark.rfc("9112-9.6")
 async def test_connection_close_is_the_end(edge: Daemon, origin: Origin) -> None:
     """What follows a request that closes is not answered, not even asked for."""
     for target in (WARM, "/gen/1k/closing"):
@@ -116,6 +121,7 @@ async def test_connection_close_is_the_end(edge: Daemon, origin: Origin) -> None
     assert not origin.requests_for("/behind")
 
 
+@pytest.mark.rfc("9112-9.6")
 async def test_behind_a_closing_request_that_came_with_others(edge: Daemon, origin: Origin) -> None:
     """1. A miss is under way; hits, a closing hit and more lie behind it. 2. It is answered.
     Result: the answers up to the closing one, and nothing of what is behind it.
@@ -133,6 +139,7 @@ async def test_behind_a_closing_request_that_came_with_others(edge: Daemon, orig
     assert not origin.requests_for("/gen/1k/behind")
 
 
+@pytest.mark.rfc("9112-9.3")
 async def test_http_1_0(edge: Daemon) -> None:
     """It closes unless asked otherwise, needs no Host, and the answer says which it is."""
     (reply,) = await exchange(edge, request(WARM, version="1.0") + request(WARM))
@@ -144,6 +151,7 @@ async def test_http_1_0(edge: Daemon) -> None:
     assert (reply.status, len(reply.body)) == (200, 1024)
 
 
+@pytest.mark.rfc("9110-7.2")
 async def test_a_host_is_owed_even_where_http_1_0_had_none(edge: Daemon) -> None:
     """1. HTTP/1.0 without Host, kept alive, twice. 2. The same fields and target as HTTP/1.1. Result: 400."""
     old = f"GET {WARM} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode()
@@ -151,6 +159,7 @@ async def test_a_host_is_owed_even_where_http_1_0_had_none(edge: Daemon) -> None
     assert [reply.status for reply in replies] == [200, 200, 400]
 
 
+@pytest.mark.rfc("9112-6.3")
 async def test_a_body_of_unknown_length_for_http_1_0(edge: Daemon, origin: Origin) -> None:
     origin.script("/unknown", [Step(body=b"x" * 5000, framing="chunked")])
     (reply,) = await exchange(edge, request("/unknown", version="1.0"))
@@ -158,6 +167,7 @@ async def test_a_body_of_unknown_length_for_http_1_0(edge: Daemon, origin: Origi
     assert reply.body == b"x" * 5000
 
 
+@pytest.mark.rfc("9112-2.2")
 async def test_empty_lines_before_a_request(edge: Daemon) -> None:
     async with wire(edge) as client:
         for start in (b"\r\n", b"\r\n\r\n", b"\r\n" * 5):
@@ -169,6 +179,7 @@ async def test_empty_lines_before_a_request(edge: Daemon) -> None:
         assert (await client.reply()).body == BODY
 
 
+@pytest.mark.rfc("9112-2.2")
 @pytest.mark.parametrize("target", [WARM, "/gen/3k/bytewise"])
 async def test_a_request_in_single_bytes(edge: Daemon, target: str) -> None:
     async with wire(edge) as client:
@@ -191,6 +202,7 @@ async def test_one_block_of_fields_and_then_others(edge: Daemon) -> None:
 # half-closed
 
 
+@pytest.mark.rfc("9112-9.6")
 @pytest.mark.parametrize("target", [WARM, "/gen/1m/halfway", "/slow-half"])
 async def test_a_client_that_sends_no_more_still_gets_its_answer(edge: Daemon, origin: Origin, target: str) -> None:
     gate = origin.gate("half")
@@ -204,6 +216,7 @@ async def test_a_client_that_sends_no_more_still_gets_its_answer(edge: Daemon, o
     assert reply.status == 200
 
 
+@pytest.mark.rfc("9112-9.6")
 async def test_all_that_was_sent_before_the_half_close_is_answered(edge: Daemon, origin: Origin) -> None:
     gate = origin.gate("half-many")
     origin.script("/half-many", [Step(body=b"slow", gate=gate)])
@@ -217,6 +230,7 @@ async def test_all_that_was_sent_before_the_half_close_is_answered(edge: Daemon,
     assert [len(reply.body) for reply in replies] == [1024, 4, 1024, 1024, 1024, 2048]
 
 
+@pytest.mark.rfc("9112-9.6")
 async def test_an_upload_half_closed_behind_its_body(edge: Daemon, origin: Origin) -> None:
     async with wire(edge) as client:
         await client.send(request("/echo", "Content-Length: 5", method="POST") + b"hello")
@@ -225,6 +239,7 @@ async def test_an_upload_half_closed_behind_its_body(edge: Daemon, origin: Origi
     assert b'"body_bytes": 5' in reply.body
 
 
+@pytest.mark.rfc("9112-8")
 async def test_an_upload_broken_off_has_no_answer(edge: Daemon, origin: Origin) -> None:
     async with wire(edge) as client:
         await client.send(request("/broken-off", "Content-Length: 5", method="POST") + b"hell")
@@ -236,6 +251,7 @@ async def test_an_upload_broken_off_has_no_answer(edge: Daemon, origin: Origin) 
 # bodies of requests
 
 
+@pytest.mark.rfc("9112-6.3", "9112-9.3.2")
 @pytest.mark.parametrize("pieces", [0, 5])
 async def test_requests_with_bodies_between_others(edge: Daemon, origin: Origin, pieces: int) -> None:
     """A body is never taken for a request, however much it looks like one."""
@@ -261,6 +277,7 @@ async def test_requests_with_bodies_between_others(edge: Daemon, origin: Origin,
     assert not origin.requests_for("/gen/1k/inner")
 
 
+@pytest.mark.rfc("9112-7.1")
 async def test_a_body_that_is_no_chunked_coding(edge: Daemon) -> None:
     data = request("/echo", "Transfer-Encoding: chunked", method="POST") + b"5\r\nhelloXX" + request(WARM)
     (reply,) = await exchange(edge, data, ["POST"])
@@ -268,6 +285,7 @@ async def test_a_body_that_is_no_chunked_coding(edge: Daemon) -> None:
     assert reply.closes
 
 
+@pytest.mark.rfc("9110-10.1.1")
 async def test_continue_is_said_once_and_only_to_who_can_hear_it(edge: Daemon) -> None:
     async with wire(edge) as client:
         await client.send(request("/echo", "Content-Length: 5", "Expect: 100-continue", method="POST"))
@@ -279,6 +297,7 @@ async def test_continue_is_said_once_and_only_to_who_can_hear_it(edge: Daemon) -
     assert reply.status == 200
 
 
+@pytest.mark.rfc("9110-13.1.2", "9112-6.3")
 async def test_a_condition_on_what_is_still_arriving_with_unknown_length(edge: Daemon, origin: Origin) -> None:
     """A 304 has no body, whatever the body it speaks of will come to."""
     gate = origin.gate("growing")

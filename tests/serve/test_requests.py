@@ -129,12 +129,14 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.rfc("9112-2.2", "9112-3", "9112-5", "9112-6")
 @pytest.mark.parametrize(("data", "status"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 async def test_what_is_refused(edge: Daemon, origin: Origin, data: bytes, status: int) -> None:
     is_unfinished = not data.endswith((b"\r\n", b"\n\n", b"\n")) and b"\r\n\r\n" not in data
     await refused(edge, origin, data if is_unfinished else data + _SMUGGLED, status)
 
 
+@pytest.mark.rfc("9112-2.2", "9112-3", "9112-5", "9112-6")
 @pytest.mark.parametrize(
     ("data", "status"), [case[1:] for case in REFUSED if len(case[1]) < 200][::4], ids=lambda value: repr(value)[:40]
 )
@@ -142,6 +144,7 @@ async def test_what_is_refused_in_single_bytes_too(edge: Daemon, origin: Origin,
     await refused(edge, origin, data, status, pieces=1)
 
 
+@pytest.mark.rfc("9112-9.3.2")
 async def test_a_bad_request_behind_good_ones(edge: Daemon, origin: Origin) -> None:
     """Good ones are answered, the bad one is refused, what follows it is not read."""
     await get(edge, "/gen/1k/good")
@@ -156,6 +159,7 @@ async def test_a_bad_request_behind_good_ones(edge: Daemon, origin: Origin) -> N
     assert origin.requests == before
 
 
+@pytest.mark.rfc("9112-6.3")
 async def test_an_error_behind_a_head_request_has_its_body(edge: Daemon) -> None:
     """The refused request is not the HEAD before it: its answer is framed by its own length."""
     await get(edge, "/gen/1k/good")
@@ -164,6 +168,7 @@ async def test_an_error_behind_a_head_request_has_its_body(edge: Daemon) -> None
     assert replies[1].body
 
 
+@pytest.mark.rfc("9112-3", "9110-15.5.15", "6585-5")
 async def test_the_longest_line_and_block_that_are_allowed(edge: Daemon) -> None:
     rest = len("GET /gen/1k/ HTTP/1.1\r\n")
     for length, status in ((1024, 200), (1025, 414)):
@@ -173,6 +178,7 @@ async def test_the_longest_line_and_block_that_are_allowed(edge: Daemon) -> None
         assert (await get(edge, "/gen/1k/good", f"X: {'y' * (length - rest)}")).status == status
 
 
+@pytest.mark.rfc("9112-5.1", "9110-5.5")
 @pytest.mark.parametrize(
     "lines",
     [
@@ -195,6 +201,7 @@ async def test_odd_but_right(edge: Daemon, lines: tuple[str, ...]) -> None:
 # hosts and methods
 
 
+@pytest.mark.rfc("9110-15.5.20", "9110-7.4")
 async def test_a_host_that_is_nobodys(edge: Daemon, origin: Origin) -> None:
     """421, and the connection may go on: the next request can be for a host that is served."""
     before = origin.requests
@@ -207,6 +214,7 @@ async def test_a_host_that_is_nobodys(edge: Daemon, origin: Origin) -> None:
     assert origin.requests == before
 
 
+@pytest.mark.rfc("9110-4.2.3")
 @pytest.mark.parametrize("host", ["edge.test", "EDGE.Test", "edge.test.", "edge.test:80", "[::1]", "[0:0:0:0:0:0:0:1]"])
 async def test_one_host_in_other_words(edge: Daemon, origin: Origin, host: str) -> None:
     reply = await get(edge, "/gen/1k/hosts", host=host)
@@ -214,6 +222,7 @@ async def test_one_host_in_other_words(edge: Daemon, origin: Origin, host: str) 
     assert len(origin.requests_for("/gen/1k/hosts")) <= 2  # one for each of the two hosts
 
 
+@pytest.mark.rfc("9112-9.3.2")
 async def test_refusals_in_a_pipeline_keep_their_place(edge: Daemon) -> None:
     """What does not close the connection does not swallow what came behind it either."""
     await get(edge, "/gen/1k/good")
@@ -230,17 +239,20 @@ async def test_refusals_in_a_pipeline_keep_their_place(edge: Daemon) -> None:
         assert [reply.status for reply in replies] == [200, 421, 400, 200, 400, 200]
 
 
+@pytest.mark.rfc("9110-15.5.6")
 async def test_a_method_that_the_site_does_not_let_through(edge: Daemon, origin: Origin) -> None:
     for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE"):
         reply = await refused(edge, origin, request("/gen/1k/x", method=method), 405)
         assert reply.field("allow") == "GET, HEAD, OPTIONS"
 
 
+@pytest.mark.rfc("9110-9.1")
 async def test_a_method_that_nobody_knows(edge: Daemon, origin: Origin) -> None:
     reply = await refused(edge, origin, request("/gen/1k/x", method="BREW"), 501)
     assert reply.field("allow") is None
 
 
+@pytest.mark.rfc("9110-9.3.7")
 async def test_options_goes_to_the_origin(edge: Daemon, origin: Origin) -> None:
     reply = await get(edge, "/gen/1k/options", method="OPTIONS")
     assert reply.status == 405  # the origin's own answer
@@ -262,6 +274,7 @@ SAME = [
 ]
 
 
+@pytest.mark.rfc("3986-6.2.2", "9110-4.2.3")
 @pytest.mark.parametrize(("target", "others"), SAME, ids=[target for target, _ in SAME])
 async def test_one_resource_however_it_is_spelled(edge: Daemon, origin: Origin, target: str, others: list[str]) -> None:
     """One request to the origin, for the target in its normal form, and hits for all the others."""
@@ -281,6 +294,7 @@ OTHER = [
 ]
 
 
+@pytest.mark.rfc("9111-2", "3986-6.2.2")
 async def test_what_an_origin_may_tell_apart_is_never_one_object(edge: Daemon, origin: Origin) -> None:
     for target in OTHER:
         assert not (await get(edge, target)).is_hit, target
@@ -296,6 +310,7 @@ NOWHERE = [
 ]  # fmt: skip
 
 
+@pytest.mark.rfc("9112-3.2")
 @pytest.mark.parametrize("target", NOWHERE)
 async def test_a_target_that_names_nothing(edge: Daemon, origin: Origin, target: str) -> None:
     before = origin.requests, await edge.total("edge_fills_total")
@@ -306,6 +321,7 @@ async def test_a_target_that_names_nothing(edge: Daemon, origin: Origin, target:
     assert not [entry for entry in origin.log if entry.target == target]
 
 
+@pytest.mark.rfc("9110-7.6.1")
 async def test_the_edge_forwards_no_field_of_one_hop(edge: Daemon, origin: Origin) -> None:
     await get(
         edge, "/gen/1k/hop", "Connection: X-Own, keep-alive", "X-Own: 1", "X-Kept: 2", "TE: trailers", "Upgrade: x"
@@ -315,6 +331,7 @@ async def test_the_edge_forwards_no_field_of_one_hop(edge: Daemon, origin: Origi
     assert seen.header("Host") == "edge.test"
 
 
+@pytest.mark.rfc("9112-11.2")
 async def test_nothing_smuggled_was_ever_asked_for(edge: Daemon, origin: Origin) -> None:
     assert not origin.requests_for("/gen/1k/smuggled")
     assert not origin.requests_for("/gen/1k/refused")
