@@ -72,10 +72,8 @@ class Route:
             asked = None if raw_query is None else normalise_query(raw_query, _EVERYTHING)
         except BadTarget as error:
             raise RequestError(str(error), Reason.BAD_TARGET, close=False) from error
-        # an empty query is not none (RFC 3986, 6.2.3), where queries tell objects apart at all
-        mark = "?" if raw_query == "" and self._rule.mode is QueryMode.ALL else ""
-        key = cache_key(self._key_host, path, query or None) + mark
-        return Resource(key, path + (f"?{asked}" if asked else mark))
+        # an empty query and none are one resource here, and so the origin is asked for the one
+        return Resource(cache_key(self._key_host, path, query or None), path + (f"?{asked}" if asked else ""))
 
     def _origin_form(self, text: str) -> str:
         _, authority, rest = parse_absolute(text)

@@ -20,13 +20,16 @@ def verdict(record: Record, request: Directives, site: Site, now: float) -> Reus
     """Whether a stored object may answer a request with these directives, as far as freshness goes."""
     if request is NO_DIRECTIVES and record.fresh_until > now:
         return _FRESH
+    control = effective_directives(Fields(record.fields))
+    # the origin's own word on it goes before the operator's
+    stale_ok_s = 0.0 if control.directives.has("stale-while-revalidate") else site.stale_while_revalidate
     return request_allows(
         request,
         age_s(record, now),
         record.lifetime_s,
-        effective_directives(Fields(record.fields)),
+        control,
         honour_request=site.request_directives,
-        stale_ok_s=site.stale_while_revalidate,
+        stale_ok_s=stale_ok_s,
     )
 
 
@@ -35,7 +38,9 @@ def may_replace_error(record: Record, request: Directives, site: Site, now: floa
     control = effective_directives(Fields(record.fields))
     if must_revalidate(control) or (site.request_directives and request.has("no-cache")):
         return False
-    allowed_s = max(stale_if_error_s(control, request if site.request_directives else None), site.stale_if_error)
+    allowed_s = stale_if_error_s(control, request if site.request_directives else None)
+    if not control.directives.has("stale-if-error"):
+        allowed_s = max(allowed_s, site.stale_if_error)
     return age_s(record, now) - record.lifetime_s <= allowed_s
 
 

@@ -14,6 +14,7 @@ from tests.rules.story import Case, Teller
 
 Outcome = Callable[[Case], None]
 AT_ONCE = 40
+NOTHING_ADDED = "not_found_freshness = 0\nstale_if_error = 0\n"  # to the origin's word, by the operator
 SMALL_SLICES = '[fill]\nslice_size = "64KiB"\n'  # so that a small body can be stored in part
 
 
@@ -21,7 +22,9 @@ SMALL_SLICES = '[fill]\nslice_size = "64KiB"\n'  # so that a small body can be s
 async def teller(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Teller]:
     async with (
         Origin(cache_control=None) as origin,
-        running(tmp_path_factory.mktemp("rules"), Settings([origin.url], workers=2, toml=SMALL_SLICES)) as edge,
+        running(
+            tmp_path_factory.mktemp("rules"), Settings([origin.url], workers=2, site=NOTHING_ADDED, toml=SMALL_SLICES)
+        ) as edge,
     ):
         yield Teller(origin, edge)
 
