@@ -23,8 +23,8 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 NOT_OF_A_PART = ("content-digest", "content-md5", "content-range")
-"""Fields of a 200 that would be wrong on a part of it: digests of the content (RFC 9530, 2), and what means nothing on a
-200 but something on a 206 (RFC 9110, 14.4).
+"""Fields of a 200 that would be wrong on a part of it: digests of the content (RFC 9530, 2), and what only means
+something on a 206 (RFC 9110, 14.4).
 """
 
 STATUS_LINES = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in REASONS.items()}

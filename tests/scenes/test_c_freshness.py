@@ -338,8 +338,8 @@ class TestWhatIsForOne:
 
 @pytest.mark.rfc("9111-4.2.2")
 async def test_no_freshness_is_made_up(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Where it is switched off, what the origin does not call fresh is asked about each time. (And nothing is remembered of
-    uncacheable answers, where that is switched off: each flight ends with the one who began it.)
+    """Where it is switched off, what the origin does not call fresh is asked about each time. (And nothing is
+    remembered of uncacheable answers, where that is switched off: each flight ends with the one who began it.)
     """
     plain = Settings([origin.url], site="heuristic_max = 0\n", toml="[fill]\nbypass_memory = 0\n")
     async with running(tmp_path_factory.mktemp("plain"), plain) as edge:
