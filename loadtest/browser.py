@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import ssl
 import time
 from dataclasses import dataclass
 
@@ -49,9 +50,17 @@ def request_bytes(path: str) -> bytes:
 
 
 def fetch(
-    port: int, path: str, headers: tuple[tuple[str, str], ...] = HEADERS, timeout_s: float = _REQUEST_S_MAX
+    port: int,
+    path: str,
+    headers: tuple[tuple[str, str], ...] = HEADERS,
+    timeout_s: float = _REQUEST_S_MAX,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        if tls is None
+        else http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout_s, context=tls)
+    )
     try:
         connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers:
@@ -64,14 +73,16 @@ def fetch(
         connection.close()
 
 
-def warm(port: int, digests: dict[str, str], times: int = 5, times_max: int = 20) -> None:
+def warm(
+    port: int, digests: dict[str, str], times: int = 5, times_max: int = 20, tls: ssl.SSLContext | None = None
+) -> None:
     """Ask for each path `times` times, and on until it is a hit where the server says so.
 
     `digests` maps paths to the SHA-256 their bodies must have: a fast server of wrong bytes is not measured.
     """
     for path, digest in digests.items():
         for attempt in range(1, times_max + 1):
-            answer = fetch(port, path)
+            answer = fetch(port, path, tls=tls)
             if answer.status != 200 or hashlib.sha256(answer.body).hexdigest() != digest:
                 raise WarmingError(f"{path}: status {answer.status}, {len(answer.body)} bytes, not the origin's body")
             if attempt >= times and answer.is_hit is not False:

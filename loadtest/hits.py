@@ -1,9 +1,10 @@
 """What a hit costs: the edge, a C floor and nginx's proxy_cache under the same load, in turns, on one core.
 
-    python -m loadtest.hits [--seconds 3] [--rounds 5] [--sizes 16k,256k,2m,8m] [--only edge,floor,nginx]
+    python -m loadtest.hits [--seconds 3] [--rounds 5] [--sizes 16k,256k,2m,8m] [--tls 256k,2m]
+                            [--only edge,floor,nginx]
 
 The servers share one core, the load generator has another. One round measures each server once; figures are
-compared within a round only, and the medians of those ratios are what the goals speak of.
+compared within a round only, and the medians of those ratios are what the goals speak of. The floor knows no TLS.
 """
 
 import argparse
@@ -34,17 +35,35 @@ def paths_of(size: str, count: int) -> list[str]:
     return [f"/gen/{size}/{name}" for name in NAMES[:count]]
 
 
-def load(port: int, paths: list[str], size_bytes: int, connections: int, seconds: float) -> dict[str, float]:
+@dataclass(frozen=True)
+class Case:
+    """What is asked for: bodies of one size, over TLS or not."""
+
+    size: str
+    over_tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.size} tls" if self.over_tls else self.size
+
+
+def load(server: servers.Server, case: Case, args: argparse.Namespace) -> dict[str, float]:
     """Run hitload on the client's core; its line of JSON."""
-    command = [str(native.build("hitload")), "-p", str(port), "-c", str(connections), "-d", str(seconds)]
-    command += ["-s", str(size_bytes)]
+    port, program = (server.tls_port, "hitload-tls") if case.over_tls else (server.port, "hitload")
+    command = [str(native.build(program)), "-p", str(port), "-c", str(args.connections), "-d", str(args.seconds)]
+    command += ["-s", str(verdict.size_bytes(case.size))]
+    if case.over_tls:
+        command += ["-n", browser.HOST]
     for name, value in browser.HEADERS:
         command += ["-H", f"{name}: {value}"]
     own_cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, servers.CLIENT_CORES)
     try:
         done = subprocess.run(
-            [*command, *paths], check=True, stdout=subprocess.PIPE, timeout=seconds + LOAD_S_EXTRA, text=True
+            [*command, *paths_of(case.size, args.objects)],
+            check=True,
+            stdout=subprocess.PIPE,
+            timeout=args.seconds + LOAD_S_EXTRA,
+            text=True,
         )
     finally:
         os.sched_setaffinity(0, own_cores)
@@ -52,13 +71,13 @@ def load(port: int, paths: list[str], size_bytes: int, connections: int, seconds
     return report
 
 
-def measure(server: servers.Server, size: str, number: int, args: argparse.Namespace) -> Sample:
+def measure(server: servers.Server, case: Case, number: int, args: argparse.Namespace) -> Sample:
     pids = server.worker_pids()
     worker_before, tree_before = procfs.cpu_s(pids), procfs.tree_cpu_s(server.pid)
-    report = load(server.port, paths_of(size, args.objects), verdict.size_bytes(size), args.connections, args.seconds)
+    report = load(server, case, args)
     return Sample(
         server=server.name,
-        size=size,
+        size=str(case),
         round=number,
         requests=int(report["requests"]),
         bytes=int(report["bytes"]),
@@ -94,12 +113,15 @@ def start_all(
     return up, broken
 
 
-def warm_all(up: list[servers.Server], digests: dict[str, str], console: Console) -> list[servers.Server]:
+def warm_all(
+    up: list[servers.Server], digests: dict[str, str], tls_digests: dict[str, str], console: Console
+) -> list[servers.Server]:
     """Those that serve the origin's bytes as hits."""
     warm = []
     for server in up:
         try:
             server.warm(digests)
+            server.warm_tls(tls_digests)
             warm.append(server)
         except (browser.WarmingError, OSError) as error:
             say_without(console, server.name, f"{error}\n{server.log_tail()}")
@@ -121,8 +143,11 @@ def run(args: argparse.Namespace, console: Console) -> Run:
         origin_port = args.origin or stack.enter_context(servers.running(servers.Origin(where, 0))).port
         servers.Floor.chunk_bytes = args.floor_chunk << 10
         up, broken = start_all(args.only, where, origin_port, stack, console)
-        paths = [path for size in args.sizes for path in paths_of(size, args.objects)]
-        warm = warm_all(up, browser.digests(origin_port, paths), console)
+        plain, over_tls = (
+            browser.digests(origin_port, [path for size in sizes for path in paths_of(size, args.objects)])
+            for sizes in (args.sizes, args.tls)
+        )
+        warm = warm_all(up, plain, over_tls, console)
         samples = take_turns(warm, args, console)
         memory = {server.name: server.memory_bytes() for server in warm}
     return Run(samples, memory, broken + len(up) - len(warm))
@@ -131,14 +156,15 @@ def run(args: argparse.Namespace, console: Console) -> Run:
 def take_turns(warm: list[servers.Server], args: argparse.Namespace, console: Console) -> list[Sample]:
     """All sizes and rounds. A server that fails once is out of `warm` from there on."""
     samples: list[Sample] = []
+    cases = [Case(size) for size in args.sizes] + [Case(size, over_tls=True) for size in args.tls]
     with Progress(console=console, transient=True, refresh_per_second=2) as progress:
-        task = progress.add_task("", total=len(args.sizes) * args.rounds)
-        for size in args.sizes:
+        task = progress.add_task("", total=len(cases) * args.rounds)
+        for case in cases:
             for number in range(args.rounds):
-                for server in list(warm):
-                    progress.update(task, description=f"{size}, round {number + 1}: {server.name}")
+                for server in [one for one in warm if one.tls_port or not case.over_tls]:
+                    progress.update(task, description=f"{case}, round {number + 1}: {server.name}")
                     try:
-                        samples.append(measure(server, size, number, args))
+                        samples.append(measure(server, case, number, args))
                     except (OSError, subprocess.SubprocessError) as error:
                         warm.remove(server)
                         say_without(console, server.name, f"{error}\n{server.log_tail()}")
@@ -167,7 +193,7 @@ def server_names(text: str) -> list[str]:
 
 
 def _sizes(text: str) -> list[str]:
-    sizes = text.split(",")
+    sizes = [] if text == "none" else text.split(",")
     for size in sizes:
         verdict.size_bytes(size)
     return sizes
@@ -177,7 +203,8 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m loadtest.hits", description=(__doc__ or "").splitlines()[0])
     found.add_argument("--seconds", type=float, default=3.0, help="of load, each server and round (3)")
     found.add_argument("--rounds", type=int, default=5, help="turns of all servers, each size (5)")
-    found.add_argument("--sizes", type=_sizes, default=_sizes("16k,256k,2m,8m"), help="16k,256k,2m,8m")
+    found.add_argument("--sizes", type=_sizes, default=_sizes("16k,256k,2m,8m"), help="16k,256k,2m,8m; or none")
+    found.add_argument("--tls", type=_sizes, default=_sizes("256k,2m"), help="sizes over TLS: 256k,2m; or none")
     found.add_argument("--only", type=server_names, default=list(servers.KINDS), help="edge,floor,nginx")
     found.add_argument("--connections", type=int, default=32, help="keep-alive connections (32)")
     found.add_argument("--objects", type=int, choices=range(1, len(NAMES) + 1), default=4, metavar="N", help="(4)")
@@ -207,7 +234,8 @@ def main() -> int:
     if len(servers.CORES) < 2:
         console.print("[yellow]one core only: the load generator shares it with the servers[/]")
     try:
-        native.build("hitload")  # before any server stands waiting for it
+        for name in ("hitload", "hitload-tls") if args.tls else ("hitload",):
+            native.build(name)  # before any server stands waiting for it
         done = run(args, console)
     except (native.NoCompilerError, servers.StartError) as error:
         console.print(str(error), markup=False, style="red")

@@ -214,7 +214,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[list[Idle], list[St
         where = stack.enter_context(servers.place())
         origin_port = args.origin or stack.enter_context(servers.running(servers.Origin(where, 0))).port
         up, broken = hits.start_all(args.only, where, origin_port, stack, console)
-        warm = hits.warm_all(up, browser.digests(origin_port, [IDLE_PATH, STALLED_PATH]), console)
+        warm = hits.warm_all(up, browser.digests(origin_port, [IDLE_PATH, STALLED_PATH]), {}, console)
         broken += len(up) - len(warm)
         for server in warm:
             try:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import ClassVar
+
+import trustme
 
 from loadtest import browser, native, procfs
 
@@ -49,6 +52,16 @@ size = "${ram_mib}MiB"
 [log]
 access = "$scratch/edge-access.log"
 level = "warning"
+""")
+
+
+EDGE_TLS_CONFIG = Template("""\
+[[listeners]]
+address = "127.0.0.1:$port"
+tls = true
+[[certificates]]
+certificate = "$folder/server.pem"
+key = "$folder/server.key"
 """)
 
 
@@ -86,6 +99,20 @@ def place() -> Iterator[Place]:
         yield Place(Path(scratch), Path(ram), ram_bytes)
 
 
+def tls_folder(where: Place) -> Path:
+    """A folder with the run's certificate, server.pem with server.key, and ca.pem that it is signed with."""
+    folder = where.scratch / "tls"
+    if not folder.exists():
+        folder.mkdir()
+        authority = trustme.CA()
+        issued = authority.issue_cert(browser.HOST, "127.0.0.1")
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        issued.private_key_pem.write_to_path(folder / "server.key")
+        for part in issued.cert_chain_pems:
+            part.write_to_path(folder / "server.pem", append=True)
+    return folder
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -114,6 +141,8 @@ class Server(ABC):
         self.where = where
         self.origin_port = origin_port
         self.port = free_port()
+        self.tls_port = 0
+        """Where it speaks TLS; 0: nowhere."""
         self.cache = where.ram / self.name
         self.log = where.scratch / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -174,6 +203,12 @@ class Server(ABC):
     def warm(self, digests: dict[str, str]) -> None:
         browser.warm(self.port, digests)
 
+    def warm_tls(self, digests: dict[str, str]) -> None:
+        """The same for what it serves over TLS, if it does."""
+        if self.tls_port:
+            tls = ssl.create_default_context(cafile=str(tls_folder(self.where) / "ca.pem"))
+            browser.warm(self.tls_port, digests, tls=tls)
+
 
 class Origin(Server):
     """Where the caches fill from. It shares the client's core: it has nothing to do while hits are measured."""
@@ -208,6 +243,10 @@ class Nginx(Server):
     name = "nginx"
     connections_max = 16384
 
+    def __init__(self, where: Place, origin_port: int) -> None:
+        super().__init__(where, origin_port)
+        self.tls_port = free_port()
+
     def command(self) -> list[str]:
         template = (Path(__file__).parent / "peers" / "nginx.conf.in").read_text()
         values = {
@@ -217,6 +256,8 @@ class Nginx(Server):
             "CACHE": str(self.cache),
             "ORIGIN": f"127.0.0.1:{self.origin_port}",
             "PORT": str(self.port),
+            "TLS_PORT": str(self.tls_port),
+            "TLS": str(tls_folder(self.where)),
         }
         for name, value in values.items():
             template = template.replace(f"@{name}@", value)
@@ -237,6 +278,7 @@ class Edge(Server):
 
     def __init__(self, where: Place, origin_port: int) -> None:
         super().__init__(where, origin_port)
+        self.tls_port = free_port()
         self.control_port = free_port()
 
     def command(self) -> list[str]:
@@ -252,6 +294,7 @@ class Edge(Server):
                 cache=self.cache,
                 ram_mib=self.where.ram_bytes >> 20,
             )
+            + EDGE_TLS_CONFIG.substitute(port=self.tls_port, folder=tls_folder(self.where))
         )
         return [sys.executable, "-m", "edge", "serve", "--config", str(config)]
 

@@ -26,6 +26,7 @@ from edge.logs import get_logger
 from edge.run.notify import notify
 from edge.run.sockets import listening
 from edge.serve.certificates import check as check_certificates
+from edge.serve.tickets import SECRET_BYTES
 from edge.store.layout import Layout
 
 _READY_S = 60.0
@@ -133,6 +134,8 @@ class Supervisor:
         self.children: list[Child] = []
         self.config_fd = os.memfd_create("edge-config")
         os.write(self.config_fd, config.model_dump_json().encode())
+        self._ticket_secret_fd = os.memfd_create("edge-ticket-secret")
+        os.write(self._ticket_secret_fd, os.urandom(SECRET_BYTES))
         self._lock_fd = -1
         self._listeners: list[socket.socket] = []
 
@@ -160,7 +163,7 @@ class Supervisor:
         try:
             await self._ready([manager], stop)
             for index, sockets in enumerate(workers if not stop.is_set() else ()):
-                fds = tuple(sock.fileno() for sock in sockets)
+                fds = (self._ticket_secret_fd, *(sock.fileno() for sock in sockets))
                 arguments = (str(index), "{config}", "{ready}", *map(str, fds))
                 worker = Child(self, f"worker-{index}", "edge.run.worker", fds, arguments)
                 self.children.append(worker)

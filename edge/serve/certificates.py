@@ -12,6 +12,8 @@ from cryptography.x509.oid import NameOID
 from edge.config import Certificate
 from edge.errors import ConfigError
 from edge.logs import get_logger
+from edge.serve import kernel_tls
+from edge.serve.tickets import TicketKeys
 
 _CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _ALPN = ("http/1.1",)
@@ -33,32 +35,49 @@ def names_of(path: str) -> list[str]:
 class Certificates:
     """One context a certificate; the first is for clients that name no host, or one we have no certificate for."""
 
-    def __init__(self, certificates: Sequence[Certificate]) -> None:
+    def __init__(self, certificates: Sequence[Certificate], ticket_keys: TicketKeys | None = None) -> None:
         self._certificates = certificates
+        self._ticket_keys = ticket_keys
+        self._period = 0
+        """Whose key the tickets have."""
         self._stamps: list[tuple[float, float]] = []
         self._by_name: dict[str, ssl.SSLContext] = {}
-        self.context = self._load()
+        self._contexts: list[ssl.SSLContext] = []
+        self._load()
 
-    def _load(self) -> ssl.SSLContext:
+    @property
+    def context(self) -> ssl.SSLContext:
+        return self._contexts[0]
+
+    def _load(self) -> None:
         by_name: dict[str, ssl.SSLContext] = {}
-        first: ssl.SSLContext | None = None
+        contexts = []
         stamps = [_stamp(one) for one in self._certificates]
         for one in self._certificates:
             context = self._context(one)
-            first = first or context
+            contexts.append(context)
             for name in names_of(one.certificate):
                 by_name.setdefault(name, context)
-        assert first is not None
         self._by_name = by_name
         self._stamps = stamps
-        return first
+        self._contexts = contexts
+        self._give_ticket_keys()
+
+    def _give_ticket_keys(self) -> None:
+        if self._ticket_keys is not None:
+            for context in self._contexts:
+                self._ticket_keys.give(context)
 
     def _context(self, certificate: Certificate) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(_CIPHERS_1_2)
         context.set_alpn_protocols(list(_ALPN))
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        # the client knows which of them its processor is quick at
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        if kernel_tls.kernel_has_tls():
+            context.options |= kernel_tls.ENABLE
         context.load_cert_chain(certificate.certificate, certificate.key)
         context.sni_callback = self._choose
         return context
@@ -72,12 +91,18 @@ class Certificates:
         if context is not None:
             connection.context = context
 
-    def reload_if_changed(self) -> None:
-        """Take up certificates whose files are newer; what cannot be read leaves the old ones in use."""
+    def refresh(self, now: float) -> None:
+        """Take up the key of the tickets' period, and certificates whose files have changed."""
+        if self._ticket_keys is not None and self._ticket_keys.turn(now):
+            self._give_ticket_keys()
+        self._reload_if_changed()
+
+    def _reload_if_changed(self) -> None:
+        """What cannot be read leaves the old ones in use."""
         try:
             if [_stamp(one) for one in self._certificates] == self._stamps:
                 return
-            self.context = self._load()
+            self._load()
             _log.info("certificates reloaded")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             _log.error("certificates not reloaded: the old ones stay", error=str(error))

@@ -1,8 +1,8 @@
 """A client connection over TLS: the same connection, its bytes encrypted in large batches.
 
-OpenSSL works on memory (MemoryBIO): a turn's worth of the file is read, encrypted and sent with one system call each.
+OpenSSL works on memory (MemoryBIO): a piece of the file is read, encrypted and sent with one system call each.
 Measured, that is half the cost of a write a record. Plain bytes are taken whole by `send`; the encrypted rest that the
-socket does not take waits in `_unsent`, at most one turn's worth, and nothing more is encrypted before it is gone.
+socket does not take waits in `_unsent`, at most one piece, and nothing more is encrypted before it is gone.
 """
 
 from __future__ import annotations
@@ -21,19 +21,29 @@ if TYPE_CHECKING:
 
 _RECEIVE_BYTES = 32 << 10
 _PLAIN_BYTES = 16 << 10
-TURN_BYTES = 256 << 10
-_turn = memoryview(bytearray(TURN_BYTES))
-"""Plain bytes of the turn under way: one for the process, since encryption does not wait."""
+_TURN_BYTES = 1 << 20
+"""About as long, in time, as a turn without encryption."""
+_PIECE_BYTES = 256 << 10
+"""More falls out of the processor's caches before it is sent, less costs more system calls: both measured."""
+_UNSENT_MAX_BYTES = 2 * _PIECE_BYTES
+_HEAD_MAX_BYTES = 16 << 10
+_piece = memoryview(bytearray(_HEAD_MAX_BYTES + _PIECE_BYTES))
+"""Plain bytes on their way to encryption: one for the process, since it does not wait."""
+_outgoing = ssl.MemoryBIO()
+"""What OpenSSL has just written: taken out before another connection's turn. OpenSSL keeps the memory of the most that
+was ever in one, so that one a connection would cost each that rests 256 KiB."""
 
 
 class SecureConnection(Connection):
-    __slots__ = ("_incoming", "_is_ending", "_is_established", "_outgoing", "_tls", "_unsent")
+    __slots__ = ("_head", "_incoming", "_is_ending", "_is_established", "_tls", "_unsent")
 
     def __init__(self, worker: Worker, sock: socket.socket, peer: str, context: ssl.SSLContext) -> None:
         self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls = context.wrap_bio(self._incoming, _outgoing, server_side=True)
         self._unsent: bytes | memoryview = b""
+        """Encrypted, and not taken by the socket yet."""
+        self._head: bytes | memoryview = b""
+        """Plain, and held back for the body that follows."""
         self._is_established = False
         self._is_ending = False
         super().__init__(worker, sock, peer)
@@ -73,29 +83,50 @@ class SecureConnection(Connection):
                 return
             while self.fd >= 0 and self._is_reading:
                 plain = self._tls.read(_PLAIN_BYTES)
+                if _outgoing.pending:
+                    self._answer_tls()
                 if not plain:  # close_notify: nothing more will be asked
                     self._ended()
                     return
                 self.received(plain)
+                if not self._incoming.pending and not self._tls.pending():
+                    return  # measured, the exception that says so costs as much as encrypting 16 KiB
         except ssl.SSLWantReadError:
-            pass
+            if _outgoing.pending:
+                self._answer_tls()
         except ssl.SSLError:
             self._refuse_tls()
+        except OSError:
+            self.client_left()
+
+    def _answer_tls(self) -> None:
+        """Send what OpenSSL has to say of its own, to a change of keys; who asks for that and never reads is left."""
+        self._take()
+        try:
+            if not self._flush() and len(self._unsent) > _UNSENT_MAX_BYTES:
+                self._refuse_tls()
+        except OSError:
+            self.client_left()
 
     def _handshake(self) -> bool:
+        """Whether it is over, and requests may be read."""
         try:
             self._tls.do_handshake()
             self._is_established = True
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLError, ssl.CertificateError):
-            self._flush()  # the alert that says why
             self._refuse_tls()
             return False
+        finally:
+            self._take()
         self._flush()
         return self._is_established and self.fd >= 0
 
     def _refuse_tls(self) -> None:
+        self._take()
+        with contextlib.suppress(OSError):
+            self._flush()  # the alert that says why
         self.page.error(Reason.TLS)
         self.client_left()
 
@@ -105,37 +136,68 @@ class SecureConnection(Connection):
         """Encrypt and send. All is taken, or BlockingIOError says that what was taken before is still on its way."""
         if self._unsent and not self._flush():
             raise BlockingIOError
-        self._tls.write(data)
-        if not flags & socket.MSG_MORE:  # else the body follows at once, and goes with it
-            self._flush()
-        return len(data)
+        size = len(data)
+        if self._head:
+            data, self._head = bytes(self._head) + data, b""
+        if flags and len(data) <= _HEAD_MAX_BYTES:  # MSG_MORE, the only one there is: the body follows at once
+            self._head = data
+        else:
+            self._encrypt(data)
+        return size
 
     def send_body(self, fd: int, offset: int, count: int) -> int:
         if self._unsent and not self._flush():
             raise BlockingIOError
-        count = os.preadv(fd, [_turn[: min(count, TURN_BYTES)]], offset)
-        if count:
-            self._tls.write(_turn[:count])
-            self._flush()
-        return count
+        count = min(count, _TURN_BYTES)
+        sent = 0
+        while sent < count:
+            head = len(self._head)
+            try:
+                size = os.preadv(fd, [_piece[head : head + min(count - sent, _PIECE_BYTES)]], offset + sent)
+            except OSError:
+                if not sent:
+                    raise
+                break  # met again by the next call: what is encrypted must be counted
+            if not size:
+                break
+            if head:
+                _piece[:head] = self._head
+                self._head = b""
+            sent += size
+            if not self._encrypt(_piece[: head + size]):
+                break
+        return sent
+
+    def _encrypt(self, data: bytes | memoryview) -> bool:
+        """Encrypt and send; whether all of it went."""
+        try:
+            self._tls.write(data)
+        finally:
+            self._take()
+        return self._flush()
+
+    def _take(self) -> None:
+        """Make ours what OpenSSL has just written."""
+        if _outgoing.pending:
+            self._unsent = bytes(self._unsent) + _outgoing.read() if self._unsent else _outgoing.read()
 
     def _flush(self) -> bool:
         """Send what is encrypted; whether all of it went."""
-        data: bytes | memoryview = self._unsent
-        if self._outgoing.pending:
-            data = bytes(data) + self._outgoing.read() if data else self._outgoing.read()
+        data = self._unsent
         try:
             sent = self.sock.send(data) if data else 0
         except (BlockingIOError, InterruptedError):
             sent = 0
-        self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
-        if self._unsent:
+        if sent < len(data):
+            self._unsent = memoryview(data)[sent:]
             self.await_writable()
             return False
+        self._unsent = b""
         return True
 
     def on_writable(self) -> None:
-        self.since_s = self.worker.now_s
+        if self._is_established:  # the handshake has one deadline, from its beginning
+            self.since_s = self.worker.now_s
         try:
             if not self._flush():
                 return
@@ -159,8 +221,12 @@ class SecureConnection(Connection):
 
     def _close_politely(self) -> None:
         """Say so in TLS too, lest an attacker's cut be taken for the end (RFC 8446, 6.1), once all is sent."""
-        with contextlib.suppress(ssl.SSLError):
+        try:
             self._tls.unwrap()
+        except ssl.SSLError:  # it has said nothing back yet
+            pass
+        finally:
+            self._take()
         try:
             is_flushed = self._flush()
         except OSError:

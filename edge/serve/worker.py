@@ -26,10 +26,12 @@ from edge.routing import Router
 from edge.serve.accesslog import AccessLog
 from edge.serve.certificates import Certificates
 from edge.serve.connection import Connection
+from edge.serve.kernel_tls import KernelConnection, works_with
 from edge.serve.linger import Lingering
 from edge.serve.misses import Misses
 from edge.serve.objects import HotTable
 from edge.serve.secure import SecureConnection
+from edge.serve.tickets import TicketKeys
 from edge.store.layout import Layout
 from edge.store.reader import StoreReader
 from edge.terms import Reason
@@ -45,7 +47,9 @@ _log = get_logger()
 
 
 class Worker:
-    def __init__(self, config: Config, clock: Clock, page: Page, listeners: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, page: Page, listeners: Sequence[socket.socket], ticket_secret: bytes
+    ) -> None:
         self.config = config
         self.clock = clock
         self.page = page
@@ -64,7 +68,12 @@ class Worker:
         self.now_s = clock.monotonic()
         """Monotonic time, as coarse: what patience is reckoned with."""
         self._listeners = listeners
-        self._certificates = Certificates(config.certificates) if config.certificates else None
+        ticket_keys = TicketKeys(ticket_secret, self.now)
+        self._certificates = Certificates(config.certificates, ticket_keys) if config.certificates else None
+        by_kernel = self._certificates is not None and works_with(self._certificates.context)
+        self._secure_kind: type[KernelConnection | SecureConnection] = (
+            KernelConnection if by_kernel else SecureConnection
+        )
         self._connections: set[Connection] = set()
         self.lingering = Lingering(self.loop)
         self._blocks: dict[bytes, Block] = {}
@@ -105,7 +114,13 @@ class Worker:
             if certificates is None:
                 self._connections.add(Connection(self, sock, peer))
             else:
-                self._connections.add(SecureConnection(self, sock, peer, certificates.context))
+                self._accept_secure(sock, peer, certificates)
+
+    def _accept_secure(self, sock: socket.socket, peer: str, certificates: Certificates) -> None:
+        try:
+            self._connections.add(self._secure_kind(self, sock, peer, certificates.context))
+        except OSError:  # it has left already
+            sock.close()
 
     def _pause_accepting(self, listener: socket.socket, certificates: Certificates | None, error: OSError) -> None:
         """Out of descriptors or memory: the queue keeps the clients until something is freed."""
@@ -145,7 +160,7 @@ class Worker:
         if self._ticks % _TICKS_A_SWEEP == 0:
             self.hot.sweep()
             if self._certificates is not None:
-                self._certificates.reload_if_changed()
+                self._certificates.refresh(self.now)
             self.misses.sweep()
             self._leave_the_idle()
             self.lingering.sweep(self.now_s)

@@ -8,6 +8,8 @@
  * length is an error. One line of JSON comes out: `requests` are complete answers with status 200; `bytes` are
  * body bytes, those of answers cut off by the end included; `errors` are other statuses, wrong or short bodies;
  * `reconnects` are keep-alive connections the server closed between two answers, which it may.
+ *
+ * Compiled with -DTLS it speaks TLS 1.3 instead; records.h says how.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -25,6 +27,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef TLS
+#include "records.h"
+enum { HEAD_BYTES_MAX = 8192 + RECORD_BYTES_MAX }; /* a record may hold the head's end and much of the body */
+#else
+enum { HEAD_BYTES_MAX = 8192 };
+#endif
+
 enum {
     EVENTS_MAX = 256,
     PATHS_MAX = 4096,
@@ -40,8 +49,11 @@ struct conn {
     long body_left;   /* -1 while the head is read */
     int is_bad;       /* its bytes are read, but it is no request served */
     int head_size;
-    char head[8192];
+    char head[HEAD_BYTES_MAX];
     uint64_t asked_ns;
+#ifdef TLS
+    struct tls tls;
+#endif
 };
 
 struct request {
@@ -98,8 +110,12 @@ static void ask(struct conn *conn)
     conn->is_bad = 0;
     conn->asked_ns = now_ns();
     /* A peer that has just closed is noticed at the next recv. */
+#ifdef TLS
+    int sent = SSL_write(conn->tls.ssl, request->text, (int)request->size);
+#else
     ssize_t sent = send(conn->fd, request->text, request->size, MSG_NOSIGNAL);
-    if (sent != (ssize_t)request->size && errno != EPIPE && errno != ECONNRESET)
+#endif
+    if ((size_t)sent != request->size && errno != EPIPE && errno != ECONNRESET)
         fail("send");
 }
 
@@ -111,6 +127,9 @@ static void dial(struct conn *conn)
         fail("connect");
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     conn->answered = 0;
+#ifdef TLS
+    tls_dial(&conn->tls, conn->fd);
+#endif
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, conn->fd, &event))
         fail("epoll_ctl");
@@ -153,6 +172,66 @@ static void finish(struct conn *conn)
     ask(conn);
 }
 
+/* Looks for the end of the head in what has come; whether the answer can still be whole. */
+static int find_body(struct conn *conn)
+{
+    conn->head[conn->head_size] = 0;
+    const char *end = strstr(conn->head, "\r\n\r\n");
+    if (!end)
+        return conn->head_size < 8192 - 1;
+    return read_head(conn, end + 4) && conn->body_left >= 0;
+}
+
+#ifdef TLS
+
+/* A record is complete: it belongs to the head, with which the body may begin, or to the body. 0: no whole answer. */
+static int count_record(struct conn *conn)
+{
+    struct tls *tls = &conn->tls;
+    int is_whole = 1;
+    if (conn->body_left < 0) {
+        int size = tls_open(tls);
+        if (size) {
+            memcpy(conn->head + conn->head_size, tls->record, (size_t)size);
+            conn->head_size += size;
+            is_whole = find_body(conn);
+        }
+    } else {
+        int size = tls->record_size - TAG_BYTES - 1;
+        body_bytes += (uint64_t)size;
+        conn->body_left -= size;
+        is_whole = conn->body_left >= 0;
+    }
+    tls->sequence++;
+    return is_whole;
+}
+
+static void read_some(struct conn *conn)
+{
+    static unsigned char arrived[256 << 10]; /* no more than the caches hold */
+    for (;;) {
+        ssize_t got = recv(conn->fd, arrived, sizeof arrived, MSG_DONTWAIT);
+        if (got < 0 && errno == EAGAIN)
+            return;
+        if (got <= 0) {
+            redial(conn, !(conn->body_left < 0 && conn->head_size == 0 && conn->answered));
+            return;
+        }
+        const unsigned char *bytes = arrived, *end = arrived + got;
+        while (bytes < end && tls_take(&conn->tls, &bytes, end, conn->body_left < 0))
+            if (!count_record(conn)) {
+                redial(conn, 1);
+                return;
+            }
+        if (conn->body_left == 0) {
+            finish(conn);
+            return; /* the other connections first */
+        }
+    }
+}
+
+#else
+
 /* Reads what is there: of the head as bytes, of the body as a count alone. */
 static void read_some(struct conn *conn)
 {
@@ -174,11 +253,7 @@ static void read_some(struct conn *conn)
         }
         if (in_head) {
             conn->head_size += (int)got;
-            conn->head[conn->head_size] = 0;
-            const char *end = strstr(conn->head, "\r\n\r\n");
-            if (!end && conn->head_size < (int)sizeof conn->head - 1)
-                continue;
-            if (!end || !read_head(conn, end + 4) || conn->body_left < 0) {
+            if (!find_body(conn)) {
                 redial(conn, 1);
                 return;
             }
@@ -193,13 +268,15 @@ static void read_some(struct conn *conn)
     }
 }
 
+#endif
+
 static int read_options(int argc, char **argv, double *seconds)
 {
     char headers[HEADERS_BYTES_MAX] = "";
     size_t used = 0;
     int option, connections = 0;
     server = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    while ((option = getopt(argc, argv, "p:c:d:s:H:")) != -1) {
+    while ((option = getopt(argc, argv, "p:c:d:s:H:n:")) != -1) {
         if (option == 'p')
             server.sin_port = htons((uint16_t)atoi(optarg));
         else if (option == 'c')
@@ -210,6 +287,10 @@ static int read_options(int argc, char **argv, double *seconds)
             body_bytes_wanted = atol(optarg);
         else if (option == 'H' && used + strlen(optarg) + 3 < sizeof headers)
             used += (size_t)sprintf(headers + used, "%s\r\n", optarg);
+#ifdef TLS
+        else if (option == 'n')
+            snprintf(tls_name, sizeof tls_name, "%s", optarg);
+#endif
         else
             return 0;
     }
@@ -235,6 +316,9 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+#ifdef TLS
+    tls_start();
+#endif
     struct conn *conns = calloc((size_t)connections, sizeof *conns);
     if (!conns)
         fail("calloc");

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from loadtest import native, servers
 
@@ -22,20 +24,25 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def load(port: int, *arguments: str, seconds: float = SECONDS) -> dict[str, float]:
-    command = [str(native.build("hitload")), "-p", str(port), "-c", "4", "-d", str(seconds), *arguments]
+def load(port: int, *arguments: str, seconds: float = SECONDS, program: str = "hitload") -> dict[str, float]:
+    command = [str(native.build(program)), "-p", str(port), "-c", "4", "-d", str(seconds), *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=20)
     report: dict[str, float] = json.loads(done.stdout)
     return report
 
 
 @contextmanager
-def canned(*answers: bytes) -> Iterator[tuple[int, list[bytes]]]:
+def canned(*answers: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[bytes]]]:
     """A server that gives each connection these answers in turn, then closes it. Its port, and the heads it read."""
     heads: list[bytes] = []
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 
-    def serve(connection: socket.socket) -> None:
+    def serve(accepted: socket.socket) -> None:
+        try:
+            connection = tls.wrap_socket(accepted, server_side=True) if tls is not None else accepted
+        except OSError:
+            accepted.close()
+            return
         with connection:
             for answer in answers:
                 head = b""
@@ -92,9 +99,9 @@ def floor_port(tmp_path: Path) -> Iterator[int]:
 @needs_compiler
 @pytest.mark.parametrize("program", native.PROGRAMS)
 def test_compiles_without_a_warning(program: str, tmp_path: Path) -> None:
-    source = native.SOURCES / f"{program}.c"
-    flags = [*native.FLAGS, "-Werror", "-Wconversion"]
-    subprocess.run([native.compiler(), *flags, "-o", str(tmp_path / program), str(source)], check=True, timeout=60)
+    native.build(program)  # what its library is compiled with is here, then
+    flags = ("-Werror", "-Wconversion", "-o", str(tmp_path / program))
+    subprocess.run(native.PROGRAMS[program].command(*flags), check=True, timeout=60)
 
 
 @needs_compiler
@@ -158,5 +165,36 @@ def test_a_close_between_answers_is_no_error() -> None:
 def test_what_is_no_whole_answer_is_an_error(answer: bytes) -> None:
     with canned(answer) as (port, _):
         report = load(port, "/a", seconds=0.1)
+    assert report["requests"] == 0
+    assert report["errors"] > 0
+
+
+@pytest.fixture
+def tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("edge.test").configure_cert(context)
+    return context
+
+
+@needs_compiler
+def test_counts_requests_and_bytes_over_tls(tls: ssl.SSLContext) -> None:
+    size = 100_000
+    with canned(*[answer_of(b"x" * size)] * 5000, tls=tls) as (port, heads):
+        report = load(port, "-s", str(size), "-n", "edge.test", "-H", "Host: edge.test", "/1", program="hitload-tls")
+    assert report["errors"] == report["reconnects"] == 0
+    assert report["requests"] > 20
+    assert 0 <= report["bytes"] - report["requests"] * size <= 4 * size
+    assert set(heads) == {b"GET /1 HTTP/1.1\r\nHost: edge.test\r\n\r\n"}
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "answer",
+    [answer_of(b"x" * 10, length=SIZE), b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", answer_of(b"xx", length=1)],
+    ids=["short body", "not 200", "long body"],
+)
+def test_what_is_no_whole_answer_is_an_error_over_tls_too(answer: bytes, tls: ssl.SSLContext) -> None:
+    with canned(answer, tls=tls) as (port, _):
+        report = load(port, "/a", seconds=0.3, program="hitload-tls")
     assert report["requests"] == 0
     assert report["errors"] > 0

@@ -65,6 +65,8 @@ def test_verdicts_and_tables() -> None:
         ("16k", "nginx"): "not measured",
         ("256k", "nginx"): "not measured",
         ("8m", "nginx"): "not measured",
+        ("256k tls", "nginx"): "not measured",
+        ("2m tls", "nginx"): "not measured",
     }
     output = StringIO()
     console = Console(file=output, width=120)

@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import trustme
 
-from tests.kit.daemon import Daemon, Settings, free_port, running
+from edge.serve.kernel_tls import kernel_has_tls
+from loadtest import procfs
+from tests.kit.daemon import Settings
 from tests.kit.origin import Origin, expected, gen_path
+from tests.kit.secure import Secure, request, response, secured
 from tests.kit.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@dataclass
-class Secure:
-    daemon: Daemon
-    port: int
-    authority: trustme.CA
-    folder: Path
-
-    def client_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        self.authority.configure_trust(context)
-        context.set_alpn_protocols(["h2", "http/1.1"])
-        return context
-
-    def issue(self, name: str, *more: str) -> bytes:
-        """A certificate where the daemon looks for it; returns its DER form."""
-        issued = self.authority.issue_cert(name, *more)
-        (self.folder / f"{name}.key.new").write_bytes(issued.private_key_pem.bytes())
-        (self.folder / f"{name}.pem.new").write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
-        os.rename(self.folder / f"{name}.key.new", self.folder / f"{name}.key")
-        os.rename(self.folder / f"{name}.pem.new", self.folder / f"{name}.pem")
-        return ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
-
-    def table(self, name: str) -> str:
-        return f'[[certificates]]\ncertificate = "{self.folder}/{name}.pem"\nkey = "{self.folder}/{name}.key"\n'
-
-    async def connect(self, name: str = "edge.test") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port, ssl=self.client_context(), server_hostname=name)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -59,30 +31,9 @@ async def origin() -> AsyncIterator[Origin]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def secure(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secure]:
-    folder = tmp_path_factory.mktemp("tls")
-    port = free_port()
     settings = Settings([origin.url], ssd="512MiB")
-    made = Secure(Daemon(folder, settings), port, trustme.CA(), folder)
-    made.issue("edge.test")
-    made.issue("other.test", "*.other.test")
-    settings.toml = (
-        f'[limits]\nhead_timeout = "2s"\n[[listeners]]\naddress = "127.0.0.1:{port}"\ntls = true\n'
-        + made.table("edge.test")
-        + made.table("other.test")
-    )
-    async with running(folder, settings) as daemon:
-        made.daemon = daemon
+    async with secured(tmp_path_factory.mktemp("tls"), settings) as made:
         yield made
-
-
-def request(path: str, *fields: str, host: str = "edge.test", method: str = "GET") -> bytes:
-    return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {host}", *fields, "", ""]).encode()
-
-
-async def response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-    return int(head[0].split()[1]), fields, await reader.readexactly(int(fields.get("content-length", "0")))
 
 
 @pytest.mark.parametrize("size", ["1k", "16k", "300k", "3m", "40m"])
@@ -143,7 +94,7 @@ async def test_who_asks_for_another_name_gets_the_first_certificate(secure: Secu
 
 
 async def test_a_renewed_certificate_is_taken_up(secure: Secure) -> None:
-    renewed = secure.issue("edge.test")
+    renewed = secure.issue("edge.test", "localhost")
     async with asyncio.timeout(20):
         while True:
             _, writer = await secure.connect()
@@ -199,6 +150,45 @@ async def test_a_handshake_that_stands_still_is_ended(secure: Secure) -> None:
     writer.close()
 
 
+async def test_a_byte_now_and_then_does_not_prolong_a_handshake(secure: Secure) -> None:
+    hello, sent = ssl.MemoryBIO(), 0
+    tls = secure.client_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="edge.test")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    began = asyncio.get_running_loop().time()
+    reader, writer = await asyncio.open_connection("127.0.0.1", secure.port)
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(15):
+            while not reader.at_eof():
+                writer.write(hello.read(1))
+                sent += 1
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(1), 0.3)
+    writer.close()
+    assert 1.5 < asyncio.get_running_loop().time() - began < 8
+    assert sent >= 5
+
+
+@pytest.mark.skipif(kernel_has_tls(), reason="OpenSSL 3.0 cannot change keys that the kernel has: it breaks off")
+async def test_keys_are_changed_where_a_client_asks_for_it(secure: Secure) -> None:
+    client = await asyncio.create_subprocess_exec(
+        *("openssl", "s_client", "-connect", f"127.0.0.1:{secure.port}", "-servername", "edge.test"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert client.stdin is not None
+    assert client.stdout is not None
+    async with asyncio.timeout(20):
+        await client.stdout.readuntil(b"Verify return code")
+        for _ in range(3):
+            client.stdin.write(b"K\n")
+            await asyncio.sleep(0.1)
+        client.stdin.write(request(gen_path("1k", "keys"), "Connection: close"))
+        assert b"HTTP/1.1 200" in await client.stdout.read()
+        await client.wait()
+
+
 async def test_a_client_that_stops_reading_gets_all_when_it_goes_on(secure: Secure) -> None:
     path = gen_path("40m", "tls-slow")
     raw = socket.create_connection(("127.0.0.1", secure.port))
@@ -224,3 +214,23 @@ async def test_the_connection_ends_with_close_notify(secure: Secure) -> None:
     assert status == 200
     assert await reader.read() == b""  # a cut without close_notify would raise
     writer.close()
+
+
+async def test_a_connection_at_rest_holds_little(secure: Secure) -> None:
+    path = gen_path("2m", "tls-rest")
+    (worker,) = await secure.daemon.pids("worker")
+    context = secure.client_context()
+    writers = []
+    before = 0
+    for number in range(120):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", secure.port, ssl=context, server_hostname="edge.test"
+        )
+        writer.write(request(path))
+        assert (await response(reader))[0] == 200
+        writers.append(writer)
+        if number == 19:  # what all share is there
+            before = procfs.pss_bytes(worker)
+    assert (procfs.pss_bytes(worker) - before) / 100 < 64 << 10
+    for writer in writers:
+        writer.close()
