@@ -66,6 +66,18 @@ class HeadTooLarge(RequestError):
     default_reason = Reason.HEAD_TOO_LARGE
 
 
+class BodyTooLarge(RequestError):
+    status = 413
+    default_reason = Reason.BODY_TOO_LARGE
+
+
+class RequestTimeout(RequestError):
+    """RFC 9110 section 15.5.9: the request did not come in the time it was given."""
+
+    status = 408
+    default_reason = Reason.CLIENT_TIMEOUT
+
+
 class UnknownHost(RequestError):
     """RFC 9110 section 15.5.20: this server is not set up to answer for that authority."""
 

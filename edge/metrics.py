@@ -89,7 +89,12 @@ FIRST_BYTE = _layout.add(
 CONNECTIONS = _layout.add("gauge", "edge_connections", "Client connections open now.")
 TRANSFERS = _layout.add("gauge", "edge_transfers", "Responses being sent now.")
 CONNECTIONS_ACCEPTED = _layout.add("counter", "edge_connections_accepted", "Client connections accepted.")
-CONNECTIONS_REFUSED = _layout.add("counter", "edge_connections_refused", "Client connections refused at the limit.")
+CONNECTIONS_REFUSED = _layout.add(
+    "counter",
+    "edge_connections_refused",
+    "Client connections refused, by the limit that was reached.",
+    limit=("connections", "connections_per_address"),
+)
 CLIENTS_LEFT = _layout.add("counter", "edge_clients_left", "Clients that left before their response was whole.")
 ERRORS = _layout.add("counter", "edge_errors", "Things that went wrong, by reason.", reason=Reason)
 OPEN_OBJECTS = _layout.add("gauge", "edge_open_objects", "Objects a worker holds open for the next hit.")

@@ -71,7 +71,9 @@ class Route:
             query = None if raw_query is None else normalise_query(raw_query, self._rule)
             asked = None if raw_query is None else normalise_query(raw_query, _EVERYTHING)
         except BadTarget as error:
-            raise RequestError(str(error), Reason.BAD_TARGET, close=False) from error
+            # a target in another form than a path is for another server than Host says, or for a proxy: no more is read
+            is_path = target.startswith(b"/")
+            raise RequestError(str(error), Reason.BAD_TARGET, close=not is_path) from error
         # an empty query and none are one resource here, and so the origin is asked for the one
         return Resource(cache_key(self._key_host, path, query or None), path + (f"?{asked}" if asked else ""))
 

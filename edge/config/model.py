@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -55,10 +55,18 @@ def _absolute(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError('a network is an address such as "192.0.2.7" or a prefix such as "2001:db8::/32"') from error
+
+
 Origin = Annotated[str, AfterValidator(_origin)]
 HostName = Annotated[str, AfterValidator(_host)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 CdnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Network = Annotated[str, AfterValidator(_network)]
 MediaType = Annotated[str, Field(pattern=r"^[a-z0-9!#$&^_.+-]+/([a-z0-9!#$&^_.+-]+|\*)$")]
 
 
@@ -236,13 +244,46 @@ class Limits(Model):
 
     request_line: Bytes = option(8192, "The longest request line.", ge=512, le=65536)
     head: Bytes = option(32768, "The largest block of request header fields.", ge=1024, le=262144)
-    head_timeout: Seconds = option(10.0, "A request's head must be complete within this.", gt=0, le=300)
+    head_timeout: Seconds = option(
+        10.0, "A request's head must be complete within this, counted from its first byte.", gt=0, le=300
+    )
+    handshake_timeout: Seconds = option(
+        10.0, "A TLS handshake must be over within this, counted from the connection's begin.", gt=0, le=300
+    )
     idle_timeout: Seconds = option(75.0, "A connection without a request is closed after this.", gt=0, le=3600)
     send_timeout: Seconds = option(60.0, "A client that takes no byte for this long is left.", gt=0, le=3600)
+    send_rate_min: Bytes = option(
+        1024,
+        "A client that takes fewer bytes a second, on the average over send_timeout, is left; 0: only one that takes "
+        "none. Time in which we have nothing for it does not count.",
+        ge=0,
+        le=1 << 30,
+    )
+    body_max: Bytes = option(1 << 30, "The largest body of a request (else 413).", ge=0)
+    body_timeout: Seconds = option(
+        30.0, "The time over which receive_rate_min is reckoned: a body that stands still ends after it.", gt=0, le=3600
+    )
+    receive_rate_min: Bytes = option(
+        1024,
+        "A request's body must come with so many bytes a second, on the average over body_timeout (else 408). Time in "
+        "which the origin takes no more does not count.",
+        ge=1,
+        le=1 << 30,
+    )
     drain: Seconds = option(
         30.0, "The longest that running transfers may take to end when the daemon stops.", ge=0, le=86400
     )
     connections: int = option(20000, "Connections of one worker.", ge=16, le=1_000_000)
+    connections_per_address: int = option(
+        4096,
+        "Connections of one worker from one IPv4 address or one IPv6 /64; the kernel spreads an address's connections "
+        "over the workers, so that all of them together allow it about so many times their number.",
+        ge=1,
+        le=1_000_000,
+    )
+    trusted_addresses: tuple[Network, ...] = option(
+        (), "Networks to which connections_per_address does not apply.", max_length=256
+    )
     open_objects: int = option(8192, "Objects a worker keeps open.", ge=16, le=1_000_000)
     objects: int = option(1_000_000, "Objects the store can tell apart (48 bytes each in the slot table).", ge=1024)
 

@@ -29,6 +29,7 @@ _BLOCK = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\
 
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+_OWS = " \t"
 
 
 NO_ALIASES: dict[bytes, Any] = {}
@@ -63,14 +64,16 @@ class Block:
         collected: list[tuple[bytes, bytes]] = []
         _llhttp(raw, collected)
         self.raw = raw
-        fields = Fields((name.decode("ascii"), value.decode("latin-1").strip(" \t")) for name, value in collected)
+        fields = Fields((name.decode("ascii"), value.decode("latin-1").strip(_OWS)) for name, value in collected)
         self.fields = fields
         hosts = fields.all("host")
         if len(hosts) > 1:
             raise RequestError("more than one Host")
+        if hosts and not hosts[0]:
+            raise RequestError("an empty Host")  # a URI of http has one (RFC 9110, 4.2.1)
         self.host = hosts[0] if hosts else None
         connection = (fields.combined("connection") or "").lower()
-        options = {option.strip() for option in connection.split(",")} if connection else set()
+        options = {option.strip(_OWS) for option in connection.split(",")} if connection else set()
         self.closes = "close" in options
         self.keeps_alive_1_0 = "keep-alive" in options
         self.body_length = _body_length(fields)
@@ -129,7 +132,7 @@ def _body_length(fields: Fields) -> int | None:
     if codings is not None:
         if lengths:
             raise RequestError("both Content-Length and Transfer-Encoding")
-        if codings.strip().lower() != "chunked":
+        if codings.lower() != "chunked":  # not stripped: what str.strip() takes for a blank others do not
             raise RequestError(f"transfer coding {codings!r}")
         return -1
     if not lengths:
@@ -143,7 +146,7 @@ def _expects_continue(fields: Fields) -> bool:
     expectation = fields.combined("expect")
     if expectation is None:
         return False
-    if expectation.strip().lower() != "100-continue":
+    if expectation.lower() != "100-continue":
         raise UnmetExpectation(f"Expect: {expectation}")
     return True
 
@@ -152,6 +155,9 @@ def check_line(data: bytes, line_max: int) -> None:
     """Return if more bytes can make a request line of this. What cannot be one is refused as soon as it is seen."""
     newline = data.find(b"\n")
     if data == b"\r" or data.startswith(b"\r\n"):
+        # one empty line before a request is forgiven (RFC 9112, 2.2), and no more
+        if data[2:3] == b"\r":
+            raise RequestError("empty lines before a request")
         return
     if newline < 0 and len(data) <= line_max and LINE_BEGINNING.fullmatch(data) is not None:
         return

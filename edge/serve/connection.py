@@ -10,11 +10,9 @@ delivered     counted, logged, and the connection is ready for the next
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
-import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,9 @@ from edge.routing import Resource
 from edge.serve.answer import ALLOW, answer
 from edge.serve.delivery import Delivery
 from edge.serve.heads import CLOSE, KEEP, error_response
+from edge.serve.linger import reset_at_close
 from edge.serve.objects import OpenObject
+from edge.serve.patience import Pace
 from edge.terms import Outcome, Reason, Source
 
 if TYPE_CHECKING:
@@ -40,13 +40,12 @@ _sendfile = os.sendfile
 _TURN = SEND_TURN_BYTES
 _HIT = Outcome.HIT
 _NO_BLOCK = Block(b"\r\n")
-_ABORT = struct.pack("ii", 1, 0)
 
 
 class Connection:
     __slots__ = (
         "_is_processing", "_is_reading", "_is_writing", "_receive", "asked", "block", "buffer", "delivery",
-        "fd", "has_ended", "keeps", "method", "minor", "monotonic", "page", "peer", "request", "resource",
+        "fd", "has_ended", "keeps", "method", "minor", "monotonic", "pace", "page", "peer", "request", "resource",
         "resumptions", "send", "since_s", "sock", "target", "upload", "worker",
     )  # fmt: skip
 
@@ -59,15 +58,15 @@ class Connection:
         self._receive = sock.recv
         self.monotonic = worker.clock.monotonic
         self.page = worker.page
-        self.buffer = b""
         self.block = _NO_BLOCK
-        self.method = self.target = b""
+        self.buffer = self.method = self.target = b""
         self.minor = b"1"
         self.keeps = True
         self.has_ended = False
         """The client sends nothing more: what is under way is finished, then the connection."""
         self.since_s = worker.now_s
-        """Coarse monotonic time of the last thing that earned the client patience."""
+        """Coarse monotonic time since which this is idle, or has a head begun or a request under way."""
+        self.pace: Pace | None = None
         self.request = 0
         """Our number of what the manager was asked for; 0: nothing."""
         self.resource: Resource | None = None
@@ -145,10 +144,10 @@ class Connection:
                 match = _match_line(data)
                 if match is None:
                     check_line(data, self.worker.config.limits.request_line)
-                    if data.startswith(b"\r\n"):  # an empty line before a request is forgiven (RFC 9112, 2.2)
-                        data = data[2:]
-                        continue
-                    break
+                    if not data.startswith(b"\r\n") or len(data) == 2:
+                        break
+                    data = data[2:]
+                    continue
                 self.method, self.target, self.minor = match.groups()
                 end = match.end()
                 block = self.block
@@ -167,8 +166,6 @@ class Connection:
             self.buffer = data
         except EdgeError as error:
             self._is_processing = False  # what came behind it is taken up after the answer
-            if not self.delivery.is_busy:  # it was not even read
-                self.block, self.method, self.target, self.buffer = _NO_BLOCK, b"", b"", b""
             self.refuse(error)
         finally:
             self._is_processing = False
@@ -224,6 +221,10 @@ class Connection:
         worker = self.worker
         worker.page.error(error.reason)
         delivery = self.delivery
+        if self.request:
+            worker.misses.leave(self)
+        if not delivery.is_busy:  # it was not even read
+            self.block, self.method, self.target, self.buffer = _NO_BLOCK, b"", b"", b""
         if delivery.is_busy and (delivery.first_byte_s or delivery.out):
             self._finish(str(error.reason))
             self.abort()
@@ -249,6 +250,11 @@ class Connection:
         """Whether requests may come; over TLS, once the handshake is over."""
         return True
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether bytes of a response that is over still wait here; plain ones are the kernel's."""
+        return False
+
     def send_body(self, fd: int, offset: int, count: int) -> int:
         """Send bytes of a file, as many as the socket takes; OSError as the system gives it."""
         return _sendfile(self.fd, fd, offset, count)
@@ -264,7 +270,6 @@ class Connection:
             self.worker.loop.remove_writer(self.fd)
 
     def on_writable(self) -> None:
-        self.since_s = self.worker.now_s
         self.delivery.on_writable()
 
     def stop_reading(self) -> None:
@@ -276,9 +281,6 @@ class Connection:
         if not self._is_reading and self.fd >= 0 and not self.has_ended:
             self._is_reading = True
             self.worker.loop.add_reader(self.fd, self.on_readable)
-
-    def touch(self) -> None:
-        self.since_s = self.worker.now_s
 
     # endings
 
@@ -307,7 +309,7 @@ class Connection:
             self._process(self.buffer)
             if self.has_ended and not self.delivery.is_busy:
                 # where nothing was taken, what is left is no whole request and never will be
-                self.close() if len(self.buffer) == before else self.worker.loop.call_soon(self._take_up)
+                self._close_politely() if len(self.buffer) == before else self.worker.loop.call_soon(self._take_up)
 
     def _finish(self, reason: str) -> None:
         """Count and log the request, whatever became of it."""
@@ -365,21 +367,16 @@ class Connection:
     def abort(self) -> None:
         """Break the connection so that nobody can take what was sent for whole."""
         if self.fd >= 0:
-            with contextlib.suppress(OSError):
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            reset_at_close(self.sock)
         self.close()
 
     def _close_politely(self) -> None:
         """Say that no more comes, but let what the client still sends arrive."""
-        if self.fd < 0:
-            return
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
-        self._forget()
         if self.has_ended:
-            self.sock.close()
-        else:
-            self.worker.lingering.add(self.sock, self.worker.now_s)
+            self.close()
+        elif self.fd >= 0:
+            self._forget()
+            self.worker.lingering.add(self.sock, self.peer, self.worker.now_s)
 
     def close(self) -> None:
         if self.fd >= 0:

@@ -283,7 +283,6 @@ class Delivery:
         """The flight has more for us, or has landed."""
         self.is_waiting = False
         if self.is_busy:
-            self.connection.touch()
             self.pump()
 
     # disks
@@ -325,7 +324,6 @@ class Delivery:
             self.connection.lost(opened, reason)
             return
         self._warm_until = until
-        self.connection.touch()
         self.pump()
 
     def reset(self) -> None:

@@ -7,23 +7,38 @@ Closing at once would reset the connection where unread bytes lie, and the reset
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import struct
+
+from edge.serve.addresses import Addresses
 
 _DISCARD_BYTES = 64 << 10
 _LINGER_S = 2.0
+_NOT_AT_ALL = struct.pack("ii", 1, 0)
+
+
+def reset_at_close(sock: socket.socket) -> None:
+    """Make the socket's end a break, which nobody takes for the end of what was sent."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOT_AT_ALL)
 
 
 class Lingering:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, addresses: Addresses) -> None:
         self._loop = loop
-        self._since: dict[socket.socket, float] = {}
+        self._addresses = addresses
+        self._since: dict[socket.socket, tuple[float, str]] = {}
 
     def __len__(self) -> int:
         return len(self._since)
 
-    def add(self, sock: socket.socket, now_s: float) -> None:
-        """Take over a socket on which nothing more will be written."""
-        self._since[sock] = now_s
+    def add(self, sock: socket.socket, peer: str, now_s: float) -> None:
+        """Take over a socket: the client is told that no more comes. It counts for its address until it is closed."""
+        self._since[sock] = now_s, peer
+        self._addresses.enter(peer)
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
         self._loop.add_reader(sock.fileno(), self._discard, sock)
 
     def _discard(self, sock: socket.socket) -> None:
@@ -37,13 +52,14 @@ class Lingering:
         self._close(sock)
 
     def _close(self, sock: socket.socket) -> None:
-        del self._since[sock]
+        _, peer = self._since.pop(sock)
+        self._addresses.leave(peer)
         self._loop.remove_reader(sock.fileno())
         sock.close()
 
     def sweep(self, now_s: float) -> None:
         """Close those whose moment is over."""
-        for sock, since_s in list(self._since.items()):
+        for sock, (since_s, _) in list(self._since.items()):
             if now_s - since_s > _LINGER_S:
                 self._close(sock)
 

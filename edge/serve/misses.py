@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from edge import ipc
-from edge.errors import EdgeError, ManagerGone, Overloaded
+from edge.errors import BodyTooLarge, EdgeError, ManagerGone, Overloaded
 from edge.fill.messages import (
     Arrived,
     Failed,
@@ -190,6 +190,8 @@ class Misses:
         if length is None:
             self._ask(connection, route, resource, shared=False)
             return
+        if length > self._worker.config.limits.body_max:
+            raise BodyTooLarge(f"a body of {length} bytes")
         if self._channel is None:
             raise ManagerGone
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -86,7 +86,6 @@ class Relay:
         connection = self._connection
         connection.delivery.is_waiting = False
         connection.delivery.position += len(data)
-        connection.touch()
         if self._left >= 0:
             self._left -= len(data)
         connection.delivery.send_bytes(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data, self._read)

@@ -51,8 +51,12 @@ class SecureConnection(Connection):
 
     @property
     def is_established(self) -> bool:
-        """Whether the handshake is over; until then the head's deadline runs."""
+        """Whether the handshake is over; until then its own deadline runs."""
         return self._is_established
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
 
     # reading
 
@@ -69,6 +73,15 @@ class SecureConnection(Connection):
             return
         self._incoming.write(data)
         self._read_plain()
+
+    def _ended(self) -> None:
+        if self._unsent and not self.delivery.is_busy and not self.buffer:
+            # the response before is over, but not yet sent to its end
+            self.has_ended = True
+            self.stop_reading()
+            self._close_politely()
+        elif not self._is_ending:
+            super()._ended()
 
     def start_reading(self) -> None:
         super().start_reading()
@@ -196,8 +209,6 @@ class SecureConnection(Connection):
         return True
 
     def on_writable(self) -> None:
-        if self._is_established:  # the handshake has one deadline, from its beginning
-            self.since_s = self.worker.now_s
         try:
             if not self._flush():
                 return
@@ -236,6 +247,9 @@ class SecureConnection(Connection):
             super()._close_politely()
         else:
             self._is_ending = True
+            if self.upload is not None:
+                self.upload.close()
+            self.stop_reading()
 
     def close(self) -> None:
         self._unsent = b""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from edge.errors import RequestError
+from edge.errors import BodyTooLarge, RequestError
 from edge.http.chunked import ChunkedDecoder
 from edge.limits import PIPELINE_MAX_BYTES
 from edge.serve.heads import CONTINUE
+from edge.serve.patience import Pace
 
 if TYPE_CHECKING:
     from edge.serve.connection import Connection
@@ -22,20 +23,26 @@ class Upload:
         self._decoder = ChunkedDecoder() if length < 0 else None
         self._waiting = b""
         self._is_stuck = False
+        self._most = connection.worker.config.limits.body_max
+        self.received = 0
+        """Bytes of the body that have come."""
+        self.pace: Pace | None = None
         self.is_complete = False
         """The body's end was seen; if the response ends before, the connection cannot be used again."""
 
     @property
     def awaits_client(self) -> bool:
-        """Whether it is the client's turn: the body is not whole, and there is room for more of it."""
-        return not self.is_complete and not self._is_stuck
+        """Whether it is the client's turn: the body is not whole, and there is somebody who takes more of it."""
+        return not self.is_complete and not self._is_stuck and self._pipe >= 0
 
     def start(self) -> None:
         connection = self._connection
         if connection.block.expects_continue and not connection.buffer and connection.minor == b"1":
             try:
-                connection.send(CONTINUE, 0)
+                sent = connection.send(CONTINUE, 0)
             except OSError:
+                sent = 0
+            if sent < len(CONTINUE):  # the responses before it were not even taken
                 connection.client_left()
                 return
         data, connection.buffer = connection.buffer, b""
@@ -44,7 +51,6 @@ class Upload:
     def feed(self, data: bytes) -> None:
         """Bytes from the client."""
         connection = self._connection
-        connection.touch()
         if self.is_complete:
             connection.buffer += data
             if len(connection.buffer) > PIPELINE_MAX_BYTES:
@@ -53,11 +59,15 @@ class Upload:
         try:
             self._waiting += self._decode(data)
         except RequestError as error:
-            self.close()
-            connection.keeps = False
-            connection.refuse(error)
+            self.refuse(error)
             return
         self._drain()
+
+    def refuse(self, error: RequestError) -> None:
+        """This body is not passed on to its end, nor is anything read behind it."""
+        self.close()
+        self._connection.keeps = False
+        self._connection.refuse(error)
 
     def _decode(self, data: bytes) -> bytes:
         if self._decoder is None:
@@ -68,6 +78,9 @@ class Upload:
             body = self._decoder.feed(data)
             self.is_complete = self._decoder.done
             rest = self._decoder.rest if self.is_complete else b""
+        self.received += len(body)
+        if self.received > self._most:
+            raise BodyTooLarge(f"a body of more than {self._most} bytes")
         if self.is_complete:
             self._connection.buffer = rest
         return body
@@ -93,6 +106,7 @@ class Upload:
         if self._is_stuck:
             self._is_stuck = False
             loop.remove_writer(self._pipe)
+            self.pace = None
             self._connection.start_reading()
         if self.is_complete and self._pipe >= 0:
             self._connection.worker.misses.uploaded(self._connection)

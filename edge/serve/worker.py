@@ -24,12 +24,14 @@ from edge.metrics import (
 )
 from edge.routing import Router
 from edge.serve.accesslog import AccessLog
+from edge.serve.addresses import Addresses
 from edge.serve.certificates import Certificates
 from edge.serve.connection import Connection
 from edge.serve.kernel_tls import KernelConnection, works_with
 from edge.serve.linger import Lingering
 from edge.serve.misses import Misses
 from edge.serve.objects import HotTable
+from edge.serve.patience import Patience
 from edge.serve.secure import SecureConnection
 from edge.serve.tickets import TicketKeys
 from edge.store.layout import Layout
@@ -75,7 +77,9 @@ class Worker:
             KernelConnection if by_kernel else SecureConnection
         )
         self._connections: set[Connection] = set()
-        self.lingering = Lingering(self.loop)
+        self._addresses = Addresses(config.limits)
+        self._patience = Patience(self.loop, config.limits)
+        self.lingering = Lingering(self.loop, self._addresses)
         self._blocks: dict[bytes, Block] = {}
         self._ticks = 0
         self._accepted = 0
@@ -102,25 +106,36 @@ class Worker:
                     raise
                 self._pause_accepting(listener, certificates, error)
                 return
-            if len(self._connections) >= self.config.limits.connections:
-                self.page.add(CONNECTIONS_REFUSED)
+            peer = address[0] if isinstance(address, tuple) else "unix"
+            if not self._has_room(peer):
                 sock.close()
                 continue
             sock.setblocking(False)
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.page.add(CONNECTIONS_ACCEPTED)
-            peer = address[0] if isinstance(address, tuple) else "unix"
             if certificates is None:
                 self._connections.add(Connection(self, sock, peer))
+                self._addresses.enter(peer)
             else:
                 self._accept_secure(sock, peer, certificates)
 
     def _accept_secure(self, sock: socket.socket, peer: str, certificates: Certificates) -> None:
         try:
             self._connections.add(self._secure_kind(self, sock, peer, certificates.context))
+            self._addresses.enter(peer)
         except OSError:  # it has left already
             sock.close()
+
+    def _has_room(self, peer: str) -> bool:
+        # those that linger hold a descriptor as well
+        if len(self._connections) + len(self.lingering) >= self.config.limits.connections:
+            self.page.add(CONNECTIONS_REFUSED, 1, "connections")
+        elif not self._addresses.has_room(peer):
+            self.page.add(CONNECTIONS_REFUSED, 1, "connections_per_address")
+        else:
+            return True
+        return False
 
     def _pause_accepting(self, listener: socket.socket, certificates: Certificates | None, error: OSError) -> None:
         """Out of descriptors or memory: the queue keeps the clients until something is freed."""
@@ -146,6 +161,7 @@ class Worker:
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._addresses.leave(connection.peer)
 
     # time
 
@@ -162,7 +178,7 @@ class Worker:
             if self._certificates is not None:
                 self._certificates.refresh(self.now)
             self.misses.sweep()
-            self._leave_the_idle()
+            self._patience.sweep(self._connections, self.now_s)
             self.lingering.sweep(self.now_s)
             page = self.page
             page.set(CONNECTIONS, len(self._connections))
@@ -174,25 +190,6 @@ class Worker:
         self._access_log.flush(int(self.now))
         self.log = self._access_log.entries
 
-    def _leave_the_idle(self) -> None:
-        limits = self.config.limits
-        for connection in list(self._connections):
-            age_s = self.now_s - connection.since_s
-            if age_s < 1:
-                continue
-            delivery = connection.delivery
-            if delivery.is_busy:
-                upload = connection.upload
-                is_patient = delivery.is_waiting and (upload is None or not upload.awaits_client)
-                if not is_patient and age_s > limits.send_timeout:
-                    connection.break_off(Reason.CLIENT_TOO_SLOW)
-            elif (
-                age_s
-                > (limits.head_timeout if connection.buffer or not connection.is_established else limits.idle_timeout)
-                or not self.accepts
-            ):
-                connection.close()
-
     # the end
 
     async def drain(self) -> None:
@@ -202,7 +199,7 @@ class Worker:
             self.loop.remove_reader(listener.fileno())
             listener.close()
         for connection in list(self._connections):
-            if not connection.delivery.is_busy:
+            if not connection.delivery.is_busy and not connection.has_unsent:
                 connection.close()
         until = self.clock.monotonic() + self.config.limits.drain
         while self._connections and self.clock.monotonic() < until:  # noqa: ASYNC110 - bounded, and once in a life

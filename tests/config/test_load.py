@@ -88,6 +88,7 @@ MISTAKES = [
     (GOOD + "[limits]\ndrain = inf", ["limits.drain: found inf; input should be less"]),
     (GOOD + "[limits]\ndrain = nan", ["limits.drain: found nan; input should be"]),
     (GOOD + "[limits]\nsend_timeout = nan", ["limits.send_timeout: found nan; input should be"]),
+    (GOOD + '[limits]\ntrusted_addresses = ["10.0.0.1/8"]', ["limits.trusted_addresses[0]: found '10.0.0.1/8'; a network is an address such as"]),
     (GOOD + "[limits]\nhead_timeout = 0", ["limits.head_timeout: found 0; input should be greater than 0"]),
     (GOOD + "[limits]\nhead_timeout = true", ["limits.head_timeout: found True; a duration is"]),
     (GOOD + '[log]\nlevel = "loud"', ["log.level: found 'loud'; input should be 'debug', 'info', 'warning' or 'error'"]),

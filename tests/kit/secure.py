@@ -62,7 +62,7 @@ async def secured(folder: Path, settings: Settings) -> AsyncIterator[Secure]:
     made.issue("edge.test", "localhost")
     made.issue("other.test", "*.other.test")
     settings.toml = (
-        f'[limits]\nhead_timeout = "2s"\n[[listeners]]\naddress = "127.0.0.1:{port}"\ntls = true\n'
+        f'[limits]\nhandshake_timeout = "2s"\n[[listeners]]\naddress = "127.0.0.1:{port}"\ntls = true\n'
         + made.table("edge.test")
         + made.table("other.test")
     )

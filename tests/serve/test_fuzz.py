@@ -18,7 +18,13 @@ from tests.serve.wire import get, no_exceptions, parse_reply, request, stored, w
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WARM = "/gen/1k/warm"
-_FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_FUZZ = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 _marks = itertools.count()
 
 

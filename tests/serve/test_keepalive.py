@@ -168,15 +168,19 @@ async def test_a_body_of_unknown_length_for_http_1_0(edge: Daemon, origin: Origi
 
 
 @pytest.mark.rfc("9112-2.2")
-async def test_empty_lines_before_a_request(edge: Daemon) -> None:
+async def test_an_empty_line_before_a_request(edge: Daemon) -> None:
+    """One is forgiven, each time; two are no beginning of a request."""
     async with wire(edge) as client:
-        for start in (b"\r\n", b"\r\n\r\n", b"\r\n" * 5):
-            await client.send(start + request(WARM))
+        for _ in range(3):
+            await client.send(b"\r\n" + request(WARM))
             assert (await client.reply()).body == BODY
         await client.send(b"\r")
         await asyncio.sleep(0.05)
         await client.send(b"\n" + request(WARM))
         assert (await client.reply()).body == BODY
+    for pieces in (0, 1):
+        (reply,) = await exchange(edge, b"\r\n\r\n" + request(WARM), pieces=pieces)
+        assert (reply.status, reply.closes) == (400, True)
 
 
 @pytest.mark.rfc("9112-2.2")
