@@ -133,6 +133,7 @@ async def test_metrics_keep_prometheus_s_rules(edge: Daemon) -> None:
             "source",
             "code_class",
             "reason",
+            "limit",
             "tier",
             "disk",
             "to",
