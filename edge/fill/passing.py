@@ -30,7 +30,10 @@ PIPE_BYTES = 256 << 10
 _READ_BYTES = 64 << 10
 
 
-_NOT_PASSED = frozenset(("host", "content-length", "expect"))
+_NOT_PASSED = frozenset(
+    ("host", "content-length", "expect", "cmcd-object", "cmcd-request", "cmcd-session", "cmcd-status")
+)
+"""Of this hop, or what players report of themselves to the CDN (CTA-5004)."""
 
 
 async def pass_request(base: Base, follower: Follower, body_fd: int | None, uploaded: asyncio.Event) -> None:
