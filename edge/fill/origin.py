@@ -21,6 +21,7 @@ from yarl import URL
 from edge.clock import Clock
 from edge.config import Config, Site
 from edge.errors import OriginError, OriginTimeout
+from edge.fill.lanes import Lane, Lanes
 from edge.fill.messages import Pair
 from edge.http.fields import Fields, end_to_end
 from edge.http.invalidation import SAFE_METHODS
@@ -164,8 +165,9 @@ class OriginClient:
         self._clock = clock
         self.loop_id = config.cdn_id or loop_id(config.state_dir)
         """How this box is known in CDN-Loop (RFC 8586)."""
-        kept = _Connector(limit=0, limit_per_host=fill.origin_connections, keepalive_timeout=30)
-        fresh = _Connector(limit=0, limit_per_host=fill.origin_connections, force_close=True)
+        self.lanes = Lanes(fill.origin_connections)
+        kept = _Connector(limit=0, keepalive_timeout=30)  # the lanes are the limit: they know who goes first
+        fresh = _Connector(limit=0, force_close=True)
         self._session = self._new_session(kept, config)
         # an unsafe request is sent once: by aiohttp too, and on a connection that the origin cannot just be closing
         self._unsafe = self._new_session(fresh, config)
@@ -198,22 +200,35 @@ class OriginClient:
         body_length: int | None = None,
         attempt: int = 0,
         hinted: Hinted | None = None,
+        lane: Lane = Lane.DEMAND,
     ) -> AsyncIterator[OriginResponse]:
         """Send one request and wait for its response's head; leaving the block ends the connection or returns it.
 
-        `attempt` chooses among the site's origins; `hinted` hears of informational responses. Raises OriginError or
-        OriginTimeout.
+        `attempt` chooses among the site's origins; `hinted` hears of informational responses. Raises OriginError,
+        OriginTimeout, or Overloaded where too many wait already.
         """
         origin = site.origins[attempt % len(site.origins)]
-        url = URL(origin + target, encoded=True)
         headers = [*fields, _VIA, ("CDN-Loop", self.loop_id)]
         if site.host_header == "client" and host:
             headers.insert(0, ("Host", host))
         if body is not None and body_length is not None and body_length >= 0:
             headers.append(("Content-Length", str(body_length)))
+        url = URL(origin + target, encoded=True)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._first_byte_s if lane is Lane.DEMAND else None):
+                    await stack.enter_async_context(self.lanes.place(origin, lane))
+            except TimeoutError as error:
+                raise OriginTimeout(f"{origin}: no turn within {self._first_byte_s:g} s") from error
+            _hinted.set(hinted)
+            yield await stack.enter_async_context(self._exchange(method, url, headers, body))
+
+    @contextlib.asynccontextmanager
+    async def _exchange(
+        self, method: str, url: URL, headers: list[Pair], body: Body | None
+    ) -> AsyncIterator[OriginResponse]:
         self.page.add(FILL_REQUESTS)
         started, request_time = self._clock.monotonic(), self._clock.wall()
-        _hinted.set(hinted)
         try:
             async with asyncio.timeout(self._first_byte_s if body is None else None) as limit:
                 raw = await (self._session if method in SAFE_METHODS else self._unsafe).request(
@@ -225,7 +240,7 @@ class OriginClient:
                     expect100=False,
                 )
         except TimeoutError as error:
-            raise OriginTimeout(f"{origin}: no answer within {self._first_byte_s:g} s") from error
+            raise OriginTimeout(f"{url.origin()}: no answer within {self._first_byte_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _translated(error) from error
         self.page.observe(ORIGIN_FIRST_BYTE, self._clock.monotonic() - started)
