@@ -84,6 +84,11 @@ class Route:
         return rest
 
 
+def cors_of(route: object) -> CorsPolicy | None:
+    """The policy of where a block's requests go; none before the router has said."""
+    return route.cors if isinstance(route, Route) else None
+
+
 class Router:
     def __init__(self, config: Config) -> None:
         self._sites = {host: site for site in config.sites for host in site.hosts}

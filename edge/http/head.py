@@ -40,11 +40,11 @@ class Block:
     """What a block of request fields says, parsed once."""
 
     __slots__ = (
+        "_end_to_end",
         "aliases",
         "body_length",
         "closes",
         "directives",
-        "end_to_end",
         "expects_continue",
         "fields",
         "host",
@@ -82,8 +82,7 @@ class Block:
         self.range = ranges[0] if len(ranges) == 1 else None
         self.directives = request_directives(fields)
         """What it asks of caches."""
-        self.end_to_end = end_to_end(fields)
-        """The fields that go on to an origin, and that select a variant."""
+        self._end_to_end: Fields | None = None
         is_conditional = any(name in fields for name in _CONDITIONS)
         asks_nothing = self.directives is NO_DIRECTIVES and not is_conditional
         is_simple = bool(hosts) and self.body_length is None and asks_nothing
@@ -97,6 +96,13 @@ class Block:
         """Targets that a plain GET with this block may be answered from at once; the router's, once it has said."""
         self.route: object = None
         """Where requests with this block go, once the router has said."""
+
+    @property
+    def end_to_end(self) -> Fields:
+        """The fields that go on to an origin, and that select a variant: no hit needs them."""
+        if self._end_to_end is None:
+            self._end_to_end = end_to_end(self.fields)
+        return self._end_to_end
 
 
 def _llhttp(raw: bytes, collected: list[tuple[bytes, bytes]]) -> None:

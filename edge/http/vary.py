@@ -18,7 +18,6 @@ STAR: Final = VaryStar.STAR
 
 _TCHARS = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")  # RFC 9110, 12.4.2
-_ZERO = re.compile(r"0(?:\.0{0,3})?")
 _ALIASES = {"x-gzip": "gzip", "x-compress": "compress"}  # RFC 9110, 8.4.1
 
 
@@ -47,7 +46,7 @@ def accept_encoding(value: str) -> str:
     for member in list_members(value):
         coding, *parameters = (part.strip(" \t").lower() for part in member.split(";"))
         if coding:
-            group = refused if any(_is_zero(parameter) for parameter in parameters) else wanted
+            group = refused if any(_weight(parameter) == 0 for parameter in parameters) else wanted
             group.add(_ALIASES.get(coding, coding))
     refused -= wanted
     # identity is taken unless refused, so naming it says something only next to a refused wildcard;
@@ -81,11 +80,6 @@ def _weight(parameters: str) -> float | None:
     name, _, value = parameters.partition("=")
     value = value.strip(" \t")
     return float(value) if name.strip(" \t") == "q" and _QVALUE.fullmatch(value) else None
-
-
-def _is_zero(parameter: str) -> bool:
-    name, _, value = parameter.partition("=")
-    return name.rstrip(" \t") == "q" and _ZERO.fullmatch(value.strip(" \t")) is not None
 
 
 def _normalised(name: str, request: Fields) -> str | None:

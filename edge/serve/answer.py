@@ -16,9 +16,18 @@ from edge.http.fields import Fields
 from edge.http.freshness import Reuse, ReuseReason
 from edge.http.head import NO_ALIASES, Block
 from edge.http.ranges import content_range, multipart_layout, unsatisfied_range
-from edge.routing import Route
+from edge.routing import Route, cors_of
 from edge.serve import stored
-from edge.serve.heads import CHUNKED, NOT_OF_A_PART, VIA, age_lines, field_lines, response_lines, status_line
+from edge.serve.heads import (
+    CHUNKED,
+    NOT_OF_A_PART,
+    VIA,
+    age_lines,
+    cors_lines,
+    field_lines,
+    response_lines,
+    status_line,
+)
 from edge.serve.objects import FlightView, OpenObject
 from edge.serve.plan import Plan, response_plan
 from edge.store.record import Record
@@ -177,8 +186,7 @@ def _deliver_unknown(connection: Connection, head: bytes, opened: OpenObject, vi
 def _head(connection: Connection, opened: OpenObject, plan: Plan, size: int, length: int, boundary: str) -> bytes:
     record, delivery = opened.record, connection.delivery
     now = connection.worker.now
-    route = connection.block.route
-    cors = route.cors if isinstance(route, Route) else None
+    cors = cors_of(connection.block.route)
     parts = [status_line(plan.status)]
     if plan.status == 304:
         parts.append(response_lines(not_modified_fields(Fields(record.fields)), cors))
@@ -189,8 +197,7 @@ def _head(connection: Connection, opened: OpenObject, plan: Plan, size: int, len
         parts.append(f"Content-Type: multipart/byteranges; boundary={boundary}\r\n".encode())
     else:
         parts.append(opened.lines if plan.status == record.status else opened.part_lines)
-    if cors is not None and not cors.is_constant:
-        parts.append(cors.own_lines(connection.block.fields.get("origin")))
+    parts.append(cors_lines(cors, connection.block.fields))
     parts.append(field_lines(delivery.also))
     parts.append(age_lines(record, now, opened.source, delivery.fate))
     if plan.status == 416:

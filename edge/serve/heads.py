@@ -10,6 +10,7 @@ from edge.http.cachestatus import CacheStatus
 from edge.http.cors import PREFIX as CORS_PREFIX
 from edge.http.cors import CorsPolicy
 from edge.http.dates import http_date
+from edge.http.fields import Fields
 from edge.http.statuses import REASONS
 from edge.store.record import Record
 from edge.terms import Source
@@ -46,32 +47,43 @@ def response_lines(fields: Iterable[tuple[str, str]], cors: CorsPolicy | None, w
     return field_lines(pair for pair in kept if not pair[0].lower().startswith(CORS_PREFIX)) + VIA + cors.shared_lines
 
 
+def cors_lines(cors: CorsPolicy | None, request: Fields) -> bytes:
+    """What a response has beside `response_lines`, where that depends on the web site which asks."""
+    return b"" if cors is None or cors.is_constant else cors.own_lines(request.get("origin"))
+
+
 def age_lines(record: Record, now: float, source: Source, fate: Fate | None) -> bytes:
     """Age (RFC 9111, 5.1), to the nearest second, and Cache-Status (RFC 9211)."""
-    age_s = max(0.0, now - record.response_time) + record.initial_age_s
+    age_s = record.age_s(now)
     ttl_s = int(record.lifetime_s - age_s)
-    if fate is None:
-        status = CacheStatus(hit=True, ttl_s=ttl_s, detail=source.value)
-    else:
-        status = CacheStatus(
-            fwd=fate.forward,
-            fwd_status=fate.status or None,
-            ttl_s=ttl_s,
-            stored=fate.stored,
-            collapsed=fate.collapsed or None,
-        )
-    return f"Age: {int(age_s + 0.5)}\r\nCache-Status: {status.render(CACHE)}\r\n".encode()
+    if fate is not None:
+        return f"Age: {int(age_s + 0.5)}\r\n".encode() + forwarded_line(fate, ttl_s)
+    before, after = _HITS[source]
+    return f"Age: {int(age_s + 0.5)}\r\nCache-Status: {before}{ttl_s}{after}\r\n".encode()
 
 
-def passed_line(fate: Fate) -> bytes:
-    """Cache-Status of an answer that was passed on and not stored."""
-    status = CacheStatus(fwd=fate.forward, fwd_status=fate.status or None, collapsed=fate.collapsed or None)
+def forwarded_line(fate: Fate, ttl_s: int | None = None) -> bytes:
+    """Cache-Status of an answer that the origin was asked for; `ttl_s` where it is from the store."""
+    status = CacheStatus(
+        fwd=fate.forward,
+        fwd_status=fate.status or None,
+        ttl_s=ttl_s,
+        stored=fate.stored,
+        collapsed=fate.collapsed or None,
+    )
     return f"Cache-Status: {status.render(CACHE)}\r\n".encode()
 
 
-def error_response(
-    error: EdgeError, now: float, *, close: bool, allow: str = "", head_only: bool = False, also: bytes = b""
-) -> bytes:
+def _around_ttl(source: Source) -> tuple[str, str]:
+    before, _, after = CacheStatus(hit=True, ttl_s=0, detail=source.value).render(CACHE).partition("ttl=0")
+    return f"{before}ttl=", after
+
+
+_HITS = {source: _around_ttl(source) for source in Source}
+"""A hit's Cache-Status, but for the ttl: made anew for every object in every second that it is asked for."""
+
+
+def error_response(error: EdgeError, now: float, *, close: bool, allow: str = "", head_only: bool = False) -> bytes:
     """A short answer of our own. It tells the reason's name and nothing of the cause."""
     body = f"{error.status} {error.reason}\n".encode()
     head = (
@@ -79,7 +91,6 @@ def error_response(
         + f"Date: {http_date(now)}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n".encode()
         + b"Cache-Control: no-store\r\n"
         + VIA
-        + also
         + (f"Allow: {allow}\r\n".encode() if allow else b"")
         + (f"Retry-After: {_RETRY_AFTER_S}\r\n".encode() if error.status == 503 else b"")
         + (CLOSE if close else b"")

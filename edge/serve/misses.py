@@ -26,7 +26,7 @@ from edge.fill.messages import (
 )
 from edge.http.fields import Fields
 from edge.http.validators import strongest
-from edge.routing import Resource, Route
+from edge.routing import Resource, Route, cors_of
 from edge.serve import answer
 from edge.serve.following import RemoteError, lacking, land, wake
 from edge.serve.heads import field_lines, status_line
@@ -321,7 +321,7 @@ class Misses:
             opened = view.object
         else:
             disk = self._worker.store.place(record)
-            cors = connection.block.route.cors if isinstance(connection.block.route, Route) else None
+            cors = cors_of(connection.block.route)
             opened = OpenObject(message.key, record, fd, TierName(message.tier), disk, cors)
             if message.flight:
                 view = self._views[message.flight] = FlightView(message.flight, opened)

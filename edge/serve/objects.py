@@ -74,7 +74,7 @@ class OpenObject:
         self.status = record.status
         self.is_plain = record.status == 200
         self.lines = self.part_lines = response_lines(record.fields, cors)
-        if any(record.field(name) is not None for name in NOT_OF_A_PART):
+        if any(name.lower() in NOT_OF_A_PART for name, _ in record.fields):
             self.part_lines = response_lines(record.fields, cors, NOT_OF_A_PART)
         self.resident_until_s = 0.0
         """Until when the whole of it was seen in the page cache recently enough."""

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from edge.fill.messages import Passing
-from edge.routing import Route
-from edge.serve.heads import CHUNKED, CLOSE, passed_line, response_lines, status_line
+from edge.routing import cors_of
+from edge.serve.heads import CHUNKED, CLOSE, cors_lines, forwarded_line, response_lines, status_line
 from edge.terms import Outcome, Reason, Source
 
 if TYPE_CHECKING:
@@ -37,12 +37,10 @@ class Relay:
         delivery = connection.delivery
         delivery.outcome, delivery.source, delivery.status = Outcome.BYPASS, Source.ORIGIN, head.status
         lines = [status_line(head.status)]
-        route = connection.block.route
-        cors = route.cors if isinstance(route, Route) else None
+        cors = cors_of(connection.block.route)
         lines.append(response_lines(head.fields, cors, _FRAMING))
-        if cors is not None and not cors.is_constant:
-            lines.append(cors.own_lines(connection.block.fields.get("origin")))
-        lines.append(passed_line(head.fate))
+        lines.append(cors_lines(cors, connection.block.fields))
+        lines.append(forwarded_line(head.fate))
         if head.length >= 0:
             lines.append(b"Content-Length: %d\r\n" % head.length)
         elif head.has_body:

@@ -55,6 +55,10 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
             return 0.0
         return self.response_time - self.initial_age_s + self.lifetime_s
 
+    def age_s(self, now: float) -> float:
+        """Current age in seconds (RFC 9111, 4.2.3)."""
+        return max(0.0, now - self.response_time) + self.initial_age_s
+
     @property
     def complete(self) -> bool:
         return self.held is None and self.size >= 0
