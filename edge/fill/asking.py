@@ -128,17 +128,7 @@ def interpret(
         return _interpret_part(asked, request, response, rules, length)
     if status == 416 and not asked.is_whole:
         return Answer(Meaning.BEYOND)
-    verdict = storability(
-        "GET",
-        status,
-        request,
-        response,
-        default_s=rules.default_s,
-        negative_s=rules.negative_s,
-        heuristic=rules.heuristic_max_s > 0,
-        honour_request=rules.honour_request,
-        refuse_set_cookie=rules.refuse_set_cookie,
-    )
+    verdict = storability("GET", status, request, response, refuse_set_cookie=rules.refuse_set_cookie, **rules.granted)
     if not verdict.storable:
         is_personal = verdict.reason is NoStoreReason.AUTHORIZATION
         return Answer(Meaning.PASS, status=status, why=str(verdict.reason), is_personal=is_personal)
@@ -161,15 +151,7 @@ def _interpret_part(asked: Asked, request: Fields, response: Fields, rules: Rule
         is_right = part.start == asked.start and part.end == min(part.size, asked.end or part.size)
     if not is_right:
         return Answer(Meaning.BROKEN, why="another range than was asked for")
-    verdict = partial_storable(
-        "GET",
-        request,
-        response,
-        default_s=rules.default_s,
-        heuristic=rules.heuristic_max_s > 0,
-        honour_request=rules.honour_request,
-        refuse_set_cookie=rules.refuse_set_cookie,
-    )
+    verdict = partial_storable("GET", request, response, refuse_set_cookie=rules.refuse_set_cookie, **rules.granted)
     if not verdict.storable:
         return Answer(Meaning.NO_RANGES, is_personal=verdict.reason is NoStoreReason.AUTHORIZATION)
     return Answer(Meaning.STORE, part.start, part.end, part.size)

@@ -74,16 +74,7 @@ def usable_lifetime_s(status: int, fields: Fields, response_time: float, rules: 
     control = effective_directives(fields)
     if control.directives.unlimited("no-cache"):
         return 0.0
-    return lifetime(
-        status,
-        fields,
-        response_time,
-        default_s=rules.default_s,
-        negative_s=rules.negative_s,
-        heuristic=rules.heuristic_max_s > 0,
-        heuristic_max_s=rules.heuristic_max_s,
-        control=control,
-    ).seconds
+    return lifetime(status, fields, response_time, control=control, **rules.granted).seconds
 
 
 def contradicts(stored: Record, not_modified: OriginResponse) -> bool:

@@ -6,18 +6,28 @@ from typing import NamedTuple
 
 from edge.config import Site
 from edge.http.fields import Fields
+from edge.http.freshness import Granted
 
 _NOT_FOUND = frozenset((404, 410))
 
 
 class Rules(NamedTuple):
-    """For one answer; seconds, as `freshness.lifetime` and `storable.storability` take them."""
+    """For one answer; times in seconds."""
 
     default_s: float | None = None
     negative_s: float | None = None
     heuristic_max_s: float = 0.0
-    honour_request: bool = True
     refuse_set_cookie: bool = False
+
+    @property
+    def granted(self) -> Granted:
+        """As `freshness.lifetime`, `storable.storability` and `storable.partial_storable` take it."""
+        return Granted(
+            default_s=self.default_s,
+            negative_s=self.negative_s,
+            heuristic=self.heuristic_max_s > 0,
+            heuristic_max_s=self.heuristic_max_s,
+        )
 
 
 def rules_for(site: Site, status: int, fields: Fields) -> Rules:
@@ -28,11 +38,10 @@ def rules_for(site: Site, status: int, fields: Fields) -> Rules:
     elif status >= 500:
         negative_s = site.error_freshness
     return Rules(
-        _by_media_type(site, fields) if status < 400 else None,
-        negative_s or None,
-        site.heuristic_max,
-        site.request_directives,
-        site.set_cookie == "pass",
+        default_s=_by_media_type(site, fields) if status < 400 else None,
+        negative_s=negative_s or None,
+        heuristic_max_s=site.heuristic_max,
+        refuse_set_cookie=site.set_cookie == "pass",
     )
 
 

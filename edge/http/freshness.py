@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 from edge.http.dates import parse_http_date
 from edge.http.directives import DELTA_MAX_S, Directives, EffectiveControl, effective_directives
@@ -33,6 +34,15 @@ class Lifetime:
     def is_explicit(self) -> bool:
         """Whether the origin stated it, be it badly."""
         return self.source in {LifetimeSource.S_MAXAGE, LifetimeSource.MAX_AGE, LifetimeSource.EXPIRES}
+
+
+class Granted(TypedDict, total=False):
+    """What the operator lets be fresh of what the origin says nothing about: arguments of `lifetime`, in seconds."""
+
+    default_s: float | None
+    negative_s: float | None
+    heuristic: bool
+    heuristic_max_s: float
 
 
 @dataclass(frozen=True, slots=True)

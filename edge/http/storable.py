@@ -3,11 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Unpack
 
-from edge.http import freshness
 from edge.http.dates import parse_http_date
 from edge.http.directives import TARGETS, Directives, EffectiveControl, effective_directives, parse_cache_control
 from edge.http.fields import Fields, end_to_end
+from edge.http.freshness import (
+    Granted,
+    Lifetime,
+    LifetimeSource,
+    lifetime,
+    stale_if_error_s,
+    stale_while_revalidate_s,
+)
 from edge.http.ranges import parse_content_range
 from edge.http.statuses import HEURISTIC, NEVER_STORED, UNDERSTOOD, is_final
 from edge.http.validators import strongest
@@ -52,19 +60,17 @@ def storability(
     request: Fields,
     response: Fields,
     *,
-    default_s: float | None = None,
-    negative_s: float | None = None,
-    heuristic: bool = False,
     honour_request: bool = True,
     refuse_set_cookie: bool = False,
     targets: Sequence[str] = TARGETS,
     response_time: float | None = None,
+    **granted: Unpack[Granted],
 ) -> Verdict:
     """Whether the complete response to `request` may and should be stored (RFC 9111, 3).
 
     Beyond the RFC's conditions it must be of use later: fresh for a while, servable stale, or open to validation.
-    `default_s`, `negative_s` and `heuristic` are as for `freshness.lifetime`; without `honour_request` the client's
-    no-store, which is advisory (5.2.1), counts for nothing. `response_time` serves for Expires without Date.
+    `granted` is as for `freshness.lifetime`; without `honour_request` the client's no-store, which is advisory (5.2.1),
+    counts for nothing. `response_time` serves for Expires without Date.
     """
     if status in {206, 304}:
         return _refused(NoStoreReason.PARTIAL if status == 206 else NoStoreReason.STATUS)
@@ -72,13 +78,7 @@ def storability(
     reason = _prohibition(method, status, request, response, control, honour_request=honour_request)
     if reason is None and refuse_set_cookie and "set-cookie" in response:
         reason = NoStoreReason.SET_COOKIE
-    if reason is None:
-        at = response_time if response_time is not None else parse_http_date(response.get("date") or "") or 0.0
-        fresh = freshness.lifetime(
-            status, response, at, default_s=default_s, negative_s=negative_s, heuristic=heuristic, control=control
-        )
-        reason = _useless(status, response, control, fresh)
-    return STORABLE if reason is None else _refused(reason)
+    return _verdict(reason, status, response, control, response_time, granted)
 
 
 def partial_storable(
@@ -86,14 +86,13 @@ def partial_storable(
     request: Fields,
     response: Fields,
     *,
-    default_s: float | None = None,
-    heuristic: bool = False,
     honour_request: bool = True,
     refuse_set_cookie: bool = False,
     require_strong: bool = True,
     status: int = 206,
     targets: Sequence[str] = TARGETS,
     response_time: float | None = None,
+    **granted: Unpack[Granted],
 ) -> Verdict:
     """Whether a 206 may be stored as a part of its representation (RFC 9111, 3.3 and 3.4).
 
@@ -112,11 +111,7 @@ def partial_storable(
             reason = NoStoreReason.CONTENT_RANGE
         elif require_strong and strongest(response).strong_for_range(response.get("date")) is None:
             reason = NoStoreReason.NO_STRONG_VALIDATOR
-    if reason is None:
-        at = response_time if response_time is not None else parse_http_date(response.get("date") or "") or 0.0
-        fresh = freshness.lifetime(status, response, at, default_s=default_s, heuristic=heuristic, control=control)
-        reason = _useless(status, response, control, fresh)
-    return STORABLE if reason is None else _refused(reason)
+    return _verdict(reason, status, response, control, response_time, granted)
 
 
 def stored_fields(response: Fields, control: EffectiveControl, *, drop_set_cookie: bool = False) -> Fields:
@@ -168,12 +163,25 @@ def _shared_by_leave(directives: Directives) -> bool:
     )
 
 
-def _useless(
-    status: int, response: Fields, control: EffectiveControl, lifetime: freshness.Lifetime
-) -> NoStoreReason | None:
+def _verdict(
+    reason: NoStoreReason | None,
+    status: int,
+    response: Fields,
+    control: EffectiveControl,
+    response_time: float | None,
+    granted: Granted,
+) -> Verdict:
+    """Refused for `reason`; where there is none, storable if it is of any use."""
+    if reason is None:
+        at = response_time if response_time is not None else parse_http_date(response.get("date") or "") or 0.0
+        reason = _useless(status, response, control, lifetime(status, response, at, control=control, **granted))
+    return STORABLE if reason is None else _refused(reason)
+
+
+def _useless(status: int, response: Fields, control: EffectiveControl, lifetime: Lifetime) -> NoStoreReason | None:
     """Why a response that may be stored could never answer anything, if so."""
     directives = control.directives
-    is_granted = lifetime.is_explicit or lifetime.source is freshness.LifetimeSource.NEGATIVE
+    is_granted = lifetime.is_explicit or lifetime.source is LifetimeSource.NEGATIVE
     # A status that may not be given a lifetime needs one from the origin (RFC 9111, 3, last condition).
     if not is_granted and status not in HEURISTIC and not directives.grants("public"):
         return NoStoreReason.NO_FRESHNESS
@@ -181,7 +189,7 @@ def _useless(
         return None
     if not is_granted and lifetime.seconds <= 0:
         return NoStoreReason.NO_FRESHNESS_NO_VALIDATOR
-    stale_s = max(freshness.stale_while_revalidate_s(control), freshness.stale_if_error_s(control))
+    stale_s = max(stale_while_revalidate_s(control), stale_if_error_s(control))
     if directives.unlimited("no-cache") or lifetime.seconds + stale_s <= 0:
         return NoStoreReason.STALE_NO_VALIDATOR
     return None
