@@ -10,7 +10,6 @@ import msgspec
 from edge.errors import EdgeError
 from edge.fill.origin import OriginResponse
 from edge.fill.records import freshened_record
-from edge.fill.rules import rules_for
 from edge.http.conditions import head_agrees
 from edge.http.fields import Fields
 from edge.http.invalidation import invalidated_targets
@@ -58,8 +57,7 @@ def _bring_up_to_date(base: Base, follower: Follower, response: OriginResponse) 
     if stored is None or response.status != 200 or stored.status != 200 or stored.size < 0 or key in base.store.busy:
         return
     if head_agrees(Fields(stored.fields), response.fields, size=stored.size):
-        site = base.site(want.site)
-        record = freshened_record(stored, response, rules_for(site, stored.status, response.fields))
+        record = freshened_record(stored, response, base.site(want.site))
     else:
         record = msgspec.structs.replace(stored, lifetime_s=0.0)
     base.store.publish(key, record, stored)

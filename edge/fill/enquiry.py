@@ -127,7 +127,7 @@ class Enquiry:
             await self._ask()
             return
         self._base.page.add(REVALIDATIONS)
-        flight.record = freshened_record(before, response, rules_for(self._site, stored.status, response.fields))
+        flight.record = freshened_record(before, response, self._site)
         if not flight.is_obsolete:
             self._base.store.publish(flight.key, flight.record, before)
         await flight.resume(flight.record, Outcome.REVALIDATED)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from edge.config import Site
 from edge.fill.asking import Answer
 from edge.fill.messages import Pair
 from edge.fill.origin import OriginResponse
-from edge.fill.rules import Rules
+from edge.fill.rules import Rules, rules_for
 from edge.http.conditions import freshen, selects, with_date
 from edge.http.directives import effective_directives
 from edge.http.fields import Fields, end_to_end
@@ -55,10 +56,14 @@ def unstored_fields(record: Record, response: OriginResponse) -> tuple[Pair, ...
     return tuple(pair for pair in end_to_end(response.fields) if pair[0].lower() not in kept)
 
 
-def freshened_record(stored: Record, response: OriginResponse, rules: Rules) -> Record:
-    """The record after a 304, or a HEAD's 200 (RFC 9111, 4.3.4 and 4.3.5)."""
+def freshened_record(stored: Record, response: OriginResponse, site: Site) -> Record:
+    """The record after a 304, or a HEAD's 200 (RFC 9111, 4.3.4 and 4.3.5).
+
+    The site's rules are those for what the fields come to: a 304 need not repeat the media type.
+    """
     age_s = corrected_initial_age(response.fields, response.request_time, response.response_time)
-    fields = freshen(Fields(stored.fields), response.fields, drop_set_cookie=rules.refuse_set_cookie)
+    fields = freshen(Fields(stored.fields), response.fields, drop_set_cookie=site.set_cookie == "pass")
+    rules = rules_for(site, stored.status, fields)
     return msgspec.structs.replace(
         stored,
         fields=fields.without(_OF_THE_MESSAGE | {"age"}).pairs,

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from edge.config import Site
 from edge.fill.asking import Answer, Meaning
 from edge.fill.follower import same_object
 from edge.fill.messages import Identity, Want
@@ -18,6 +19,7 @@ from edge.store.record import Record
 
 NOW = 1_800_000_000.0
 RULES = Rules()
+SITE = Site(name="s", origins=("http://o.test",))
 DATED = ("Date", http_date(NOW))
 TAGGED = ("ETag", '"e"')
 
@@ -85,18 +87,23 @@ class TestAfterA304:
     def test_its_fields_replace_ours_and_it_is_fresh_anew(self) -> None:
         stored = record(DATED, TAGGED, ("Cache-Control", "max-age=0"), ("X-Old", "1"))
         fresh = freshened_record(
-            stored, response(DATED, ("Cache-Control", "max-age=60"), ("Age", "7"), ("Content-Length", "0")), RULES
+            stored, response(DATED, ("Cache-Control", "max-age=60"), ("Age", "7"), ("Content-Length", "0")), SITE
         )
         assert fresh.fresh_until == NOW + 53
         assert fresh.size == 100
         assert dict(fresh.fields) == dict([TAGGED, ("X-Old", "1"), DATED, ("Cache-Control", "max-age=60")])
 
+    def test_a_default_by_media_type_holds_though_a_304_names_none(self) -> None:
+        site = SITE.model_copy(update={"default_freshness": {"video/*": 99.0}})
+        stored = record(DATED, TAGGED, ("Content-Type", "video/mp4"), default_s=99.0)
+        assert freshened_record(stored, response(DATED, TAGGED, status=304), site).lifetime_s == 99.0
+
     def test_no_cookie_gets_in_where_cookies_are_passed_on(self) -> None:
         answer = response(DATED, ("Set-Cookie", "viewer=1"))
         assert "Set-Cookie" not in dict(
-            freshened_record(record(DATED, TAGGED), answer, Rules(refuse_set_cookie=True)).fields
+            freshened_record(record(DATED, TAGGED), answer, SITE.model_copy(update={"set_cookie": "pass"})).fields
         )
-        assert dict(freshened_record(record(DATED, TAGGED), answer, RULES).fields)["Set-Cookie"] == "viewer=1"
+        assert dict(freshened_record(record(DATED, TAGGED), answer, SITE).fields)["Set-Cookie"] == "viewer=1"
 
     @pytest.mark.parametrize(
         ("theirs", "is_contradiction"),
