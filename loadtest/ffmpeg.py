@@ -3,10 +3,11 @@
 import hashlib
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from loadtest.processes import speaking
 
 
 class FfmpegError(Exception):
@@ -45,20 +46,10 @@ def _is_able(executable: str) -> bool:
 @contextmanager
 def lines_of(command: Sequence[str]) -> Iterator[Iterator[str]]:
     """The lines a command writes. FfmpegError unless it ends well and has complained of nothing."""
-    with (
-        tempfile.TemporaryFile("w+") as complaints,
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            yield iter(process.stdout)
-            status = process.wait()
-        finally:
-            process.kill()
-        complaints.seek(0)
-        said = complaints.read().strip()
+    with speaking(command) as ffmpeg:
+        yield ffmpeg.lines
+        status = ffmpeg.end()
+        said = ffmpeg.complaints()
         if status or said:
             raise FfmpegError(f"ffmpeg ended with status {status}" + (f": {said[-2000:]}" if said else ""))
 

@@ -6,9 +6,11 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -31,6 +33,39 @@ def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
+
+
+class Speaker:
+    """A command whose lines are read as they come; what it complains of is kept."""
+
+    def __init__(self, process: "subprocess.Popen[str]", complaints: IO[str]) -> None:
+        assert process.stdout is not None
+        self.lines: Iterator[str] = iter(process.stdout)
+        self._process = process
+        self._complaints = complaints
+
+    def end(self) -> int:
+        """Wait for it; returns its status."""
+        return self._process.wait()
+
+    def complaints(self) -> str:
+        self._complaints.seek(0)
+        return self._complaints.read().strip()
+
+
+@contextlib.contextmanager
+def speaking(command: Sequence[str]) -> Iterator[Speaker]:
+    """A command that runs until the block is left, at the most."""
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
+        ) as process,
+    ):
+        try:
+            yield Speaker(process, complaints)
+        finally:
+            process.kill()
 
 
 class Process:

@@ -308,18 +308,17 @@ class Flight:
         # who comes when all of it is here has a hit, though the flight is still landing
         is_here = self._has_opened and held is not None and not held.missing(follower.start, follower.end or 0)
         outcome = Outcome.HIT if is_here else self.outcome
-        is_first = follower is self.first
-        fate = None if is_here else self._fate(follower, is_collapsed=not is_first)
-        also = self.also if is_first else ()
+        fate = None if is_here else self._fate(follower)
+        also = self.also if follower is self.first else ()
         message = Opened(
             follower.want.id, self.number, record, self._runs(), outcome, tier, self.key, fate=fate, also=also
         )
         follower.client.send(message, (self._read_fd,))
 
-    def _fate(self, follower: Follower, *, is_collapsed: bool) -> Fate:
+    def _fate(self, follower: Follower) -> Fate:
         """What the client is told of how its request was answered."""
         is_stored = self.outcome is not Outcome.STALE and not self.is_obsolete
-        return Fate(follower.forward, self.status, stored=is_stored, collapsed=is_collapsed)
+        return Fate(follower.forward, self.status, stored=is_stored, collapsed=follower is not self.first)
 
     def _runs(self) -> list[tuple[int, int]]:
         assert self.writer is not None

@@ -183,8 +183,11 @@ class Flights:
         """A flight turned out to be one of a variant."""
         self._ended(flight)
         flight.key = key
-        self._flights[key] = flight
-        self._base.store.busy[key] += 1
+        self._begun(flight)
+
+    def _begun(self, flight: Flight) -> None:
+        self._flights[flight.key] = flight
+        self._base.store.busy[flight.key] += 1
 
     def _ended(self, flight: Flight) -> None:
         busy = self._base.store.busy
@@ -208,8 +211,7 @@ class Flights:
         base = self._base
         site = base.site(follower.want.site)
         flight = Flight(base, next(self._numbers), site, key, follower, record, fresh=fresh)
-        self._flights[key] = flight
-        base.store.busy[key] += 1
+        self._begun(flight)
         self._spawn(self._run(flight))
 
     async def _run(self, flight: Flight) -> None:

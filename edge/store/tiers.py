@@ -134,12 +134,7 @@ class Store:
         """
         around_bytes = body_offset(Header(key, url, draft)) + file_size(draft) - max(0, draft.size)
         disk = self.choose(expected_bytes, around_bytes)
-        slot = self.slots.allocate()
-        if slot is None:
-            self._evict_any()
-            slot = self.slots.allocate()
-            if slot is None:
-                raise StoreFull("no free slot")
+        slot = self.take_slot()
         number = self.number()
         record = msgspec.structs.replace(
             draft, generation=number, stamp=stamp_of(number), slot=slot, home=disk.number, copy=-1
@@ -155,6 +150,16 @@ class Store:
             self.slots.release(slot)
             raise DiskError(f"{disk.root}: {error}", Reason.DISK_WRITE) from error
         return record, fd, disk
+
+    def take_slot(self) -> int:
+        """A free slot; where all are taken, the least worth gives up its own. Raises StoreFull."""
+        slot = self.slots.allocate()
+        if slot is None:
+            self._evict_any()
+            slot = self.slots.allocate()
+        if slot is None:
+            raise StoreFull("no free slot")
+        return slot
 
     async def _created(self, disk: Disk, key: bytes, record: Record, header: bytes) -> int:
         if disk.in_memory:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.errors import StoreFull
 from edge.http.fields import Fields
 from edge.http.vary import variant_key
 from edge.store.record import Record, key_hash
@@ -37,9 +36,7 @@ def mark(store: Store, key: bytes, selecting: tuple[str, ...]) -> Record:
     before = store.index.get(key)
     if before is not None:
         store.drop(key, before)
-    slot = store.slots.allocate()
-    if slot is None:
-        raise StoreFull("no free slot")
+    slot = store.take_slot()
     number = store.number()
     now = store.clock.wall()
     record = Record(

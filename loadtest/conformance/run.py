@@ -13,7 +13,7 @@ from loadtest.conformance.caches import Cache
 from loadtest.conformance.install import Tools
 from loadtest.conformance.results import Results
 from loadtest.native import SCRATCH
-from loadtest.processes import Process, ProcessError, free_port
+from loadtest.processes import Process, ProcessError, free_port, speaking
 
 READY_S_MAX = 60.0
 PARALLEL = 100  # the suite's own
@@ -51,25 +51,15 @@ def started(tools: Tools, kind: type[Cache]) -> Iterator[Stack]:
 def run(stack: Stack, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Results:
     """All tests; `progress` learns how many are done, of how many."""
     command = [stack.tools.node, "--no-warnings", str(_DRIVER), str(stack.tools.suite), stack.base, str(PARALLEL)]
-    with (
-        tempfile.TemporaryFile("w+") as complaints,
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
-        ) as client,
-    ):
-        try:
-            assert client.stdout is not None
-            for line in client.stdout:
-                if not line.startswith("{"):
-                    continue  # the suite's own remarks
-                said = json.loads(line)
-                if "suites" in said:
-                    return Results.read(said["suites"])
-                progress(said["done"], said["total"])
-        finally:
-            client.kill()
-        complaints.seek(0)
-        raise ProcessError(f"the suite ended before it was through:\n{complaints.read()[-2000:]}")
+    with speaking(command) as client:
+        for line in client.lines:
+            if not line.startswith("{"):
+                continue  # the suite's own remarks
+            said = json.loads(line)
+            if "suites" in said:
+                return Results.read(said["suites"])
+            progress(said["done"], said["total"])
+        raise ProcessError(f"the suite ended before it was through:\n{client.complaints()[-2000:]}")
 
 
 def dump(stack: Stack, test: str) -> int:

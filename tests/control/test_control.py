@@ -29,12 +29,6 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as started:
-        yield started
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def edge(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
     settings = Settings([origin.url], workers=2, ram="256MiB", ssd="64MiB")
     async with running(tmp_path_factory.mktemp("edge"), settings) as daemon:

@@ -12,12 +12,9 @@ import pytest_asyncio
 
 from loadtest.origin import Origin
 from tests.kit.daemon import Daemon, Settings, running
+from tests.kit.origin import module_origin
 
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as started:
-        yield started
+__all__ = ["edge", "module_origin"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

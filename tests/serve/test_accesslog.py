@@ -26,12 +26,6 @@ ALWAYS = {"time", "client", "method", "target", "status", "bytes", "outcome", "s
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as started:
-        yield started
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def edge(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
     settings = Settings([origin.url], hosts=["edge.test"], methods="safe")
     async with running(tmp_path_factory.mktemp("edge"), settings) as daemon:

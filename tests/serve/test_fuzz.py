@@ -29,12 +29,6 @@ _marks = itertools.count()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as started:
-        yield started
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def edge(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
     async with running(tmp_path_factory.mktemp("edge"), Settings([origin.url], ram="256MiB")) as daemon:
         await stored(daemon, WARM)

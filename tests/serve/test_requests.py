@@ -18,12 +18,6 @@ _SMUGGLED = request("/gen/1k/smuggled")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as started:
-        yield started
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def edge(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
     settings = Settings([origin.url], hosts=["edge.test", "[::1]"], methods="safe", toml=_LIMITS)
     async with running(tmp_path_factory.mktemp("edge"), settings) as daemon:

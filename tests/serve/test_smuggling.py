@@ -27,12 +27,6 @@ PIECES = 11
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as started:
-        yield started
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def edge(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
     """Every method is passed on: the widest way there is to an origin."""
     settings = Settings([origin.url], hosts=["edge.test"], methods="any")

@@ -24,12 +24,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as origin:
-        yield origin
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def secure(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secure]:
     settings = Settings([origin.url], ssd="512MiB")
     async with secured(tmp_path_factory.mktemp("tls"), settings) as made:

@@ -31,12 +31,6 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin() as origin:
-        yield origin
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def secure(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secure]:
     settings = Settings([origin.url], workers=2)
     async with secured(tmp_path_factory.mktemp("tls"), settings) as made:
